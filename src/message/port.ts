@@ -1,0 +1,193 @@
+import type { Coordinate } from './coordinate.ts'
+
+/**
+ * The `Broker` port: a log of topics with partitions, read by groups. Shaped after Kafka; the memory and Postgres drivers do the same.
+ *
+ * @module
+ */
+
+/** One header. A name may occur more than once; order is kept. Values are bytes on the wire; text is UTF-8. */
+export type Header = readonly [name: string, value: Buffer | string | null]
+
+/** A record to append. `partition` is chosen by the sender with `partitionOf`. */
+export interface OutgoingRecord {
+  readonly topic: string
+  readonly partition: number
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: readonly Header[]
+}
+
+/** A record as it stands in the log. */
+export interface LogRecord {
+  readonly topic: string
+  readonly partition: number
+  /** Dense or not is a trait; strictly rising within the partition always. */
+  readonly offset: number
+  /** When the log took it, milliseconds since 1970. */
+  readonly timestamp: number
+  readonly key: Buffer | null
+  readonly value: Buffer | null
+  readonly headers: readonly Header[]
+}
+
+/** What a service expects of a topic. */
+export interface TopicSpec {
+  readonly name: string
+  /** Number of partitions when it must be made. @default the broker's `defaultPartitions` */
+  readonly partitions?: number
+  /** Keep records at least this long. @default the broker's own */
+  readonly retentionMs?: number
+}
+
+/** A topic as the broker has it. */
+export interface Topic {
+  readonly name: string
+  /** Changes when a topic is deleted and made again, so that a position never survives it. */
+  readonly id: string
+  readonly partitions: number
+}
+
+export interface TopicPartition {
+  readonly topic: string
+  readonly partition: number
+}
+
+/** What differs from driver to driver. Shown as a table in the docs; conformance cases name the traits they need. */
+export interface BrokerTraits {
+  /** Offsets have no holes. */
+  readonly denseOffsets: boolean
+  /** `append` itself refuses a superseded sender. Without it a superseded sender may repeat old messages. */
+  readonly fencesAppends: boolean
+  /** Records survive the end of the process. */
+  readonly durable: boolean
+  /** Members of a group may live in different processes. */
+  readonly crossProcess: boolean
+  /** Largest record the broker takes, key, value and headers together, in bytes. */
+  readonly maxRecordBytes: number
+}
+
+/** The log. Every method rejects with a `TidemarkError`; `BROKER_UNREACHABLE` is retryable, and nothing was done. */
+export interface Broker {
+  readonly traits: BrokerTraits
+
+  /**
+   * Makes the topics that are missing and describes all of them, in the order asked for. Safe to call twice and by two processes at once.
+   * Never changes a topic that exists: another number of partitions is reported as it is, and the caller decides.
+   */
+  topics(specs: readonly TopicSpec[]): Promise<readonly Topic[]>
+
+  /**
+   * Becomes the sender of a stream and supersedes whoever was it, if `fencesAppends`: an older epoch's later appends reject with `BROKER_FENCED`.
+   * An epoch below the stream's present one rejects at once.
+   */
+  appender(stream: StreamClaim): Promise<Appender>
+
+  /** Becomes a member of a group. Assignments arrive at the listener from then on. */
+  join(membership: MembershipOptions, listener: AssignmentListener): Promise<Membership>
+
+  /**
+   * For each partition of the topic, an offset: the first one kept, the one after the last, or the first one whose record is not older than
+   * the given time (the end where there is none).
+   */
+  offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]>
+
+  /** Ends connections and timers. Members that did not leave are left to expire. */
+  close(): Promise<void>
+}
+
+/** Who sends: one strictly ordered sender of one source database. */
+export interface StreamClaim {
+  readonly sourceEpoch: string
+  readonly generation: number
+  readonly stream: number
+  /** Rises with every take-over of the stream. */
+  readonly epoch: number
+  /** Topics that this stream may have written to; a driver without a table of streams looks at their tails. */
+  readonly topics: readonly string[]
+}
+
+export interface Appender {
+  /**
+   * The highest coordinate of this source and stream (any source epoch's life of the same source id) that the log holds, or `null`.
+   * Above the sender's own stored tick it proves that the sender's database is an old copy.
+   */
+  readonly last: Coordinate | null
+
+  /**
+   * Appends the records of one page, in order per partition, and resolves when all are durable. All records carry the stream's coordinate,
+   * rising from record to record. After a rejection any part of the page may be in the log: the caller sends the same page again.
+   * Records the broker will never take are left out and returned; all others are appended.
+   */
+  append(records: readonly SequencedRecord[]): Promise<readonly Refusal[]>
+
+  close(): Promise<void>
+}
+
+/** A record with its place in the stream. The coordinate is also among the headers; drivers do not have to read it there. `null` in simple mode. */
+export interface SequencedRecord extends OutgoingRecord {
+  readonly coordinate: Coordinate | null
+}
+
+export interface Refusal {
+  /** Index into the appended page. */
+  readonly index: number
+  readonly reason: string
+}
+
+export interface MembershipOptions {
+  readonly group: string
+  readonly topics: readonly string[]
+  /** A member silent for longer has its partitions given to others. @default the broker's own, 10,000 ms for postgres and memory */
+  readonly sessionTimeoutMs?: number
+  /** Shown to operators. */
+  readonly clientId?: string
+}
+
+/** How a member hears of its partitions. The broker calls one at a time, in order, and waits for `revoked`. */
+export interface AssignmentListener {
+  /** These partitions are ours, until revoked or lost. */
+  assigned(partitions: readonly TopicPartition[]): void
+  /** These must go. Finish or abandon what is in flight before resolving; past the broker's deadline they are given away regardless. */
+  revoked(partitions: readonly TopicPartition[]): Promise<void>
+  /** These went already (the session expired, say). Nothing can be finished; fences decide. Assignments may follow. */
+  lost(partitions: readonly TopicPartition[]): void
+  /** The membership cannot go on by itself; the member has no partitions any more. */
+  failed(error: unknown): void
+}
+
+export interface Membership {
+  /**
+   * Reads from the given offsets on. Resolves at once when any partition has records, else after `maxWaitMs` with none, or when `signal` aborts.
+   * Returns at least one record of a partition that has any, however large. Offsets are the caller's: nothing is remembered between calls.
+   */
+  fetch(from: readonly FetchPosition[], options: FetchOptions): Promise<readonly Fetched[]>
+
+  /** Notes how far the group has come, for foreign tools only: Tidemark's own positions live in the service's database. */
+  commit(offsets: readonly FetchPosition[]): Promise<void>
+
+  /** Gives the partitions back and leaves. `revoked` is called first for those still held. */
+  leave(): Promise<void>
+}
+
+export interface FetchPosition extends TopicPartition {
+  readonly offset: number
+}
+
+export interface FetchOptions {
+  /** Stop adding records past this many bytes, over all partitions. */
+  readonly maxBytes: number
+  readonly maxWaitMs: number
+  readonly signal?: AbortSignal
+}
+
+/** What was found in one partition. Partitions without news may be left out. */
+export interface Fetched extends TopicPartition {
+  readonly records: readonly LogRecord[]
+  /** The offset after the last record of the log at the time of the read. */
+  readonly endOffset: number
+  /** Where to read on: after the last record returned, past holes too. */
+  readonly nextOffset: number
+  /** The asked offset is not in the log any more, or never was. `records` is empty. */
+  readonly outOfRange?: { readonly startOffset: number }
+}
