@@ -1,0 +1,213 @@
+import pg from 'pg'
+import type { Pool, PoolConfig } from 'pg'
+import { TidemarkError } from '../../errors.ts'
+import type { Row, Transaction } from '../../message/transaction.ts'
+import { Session, type SessionClient } from './session.ts'
+import type { Statement, StatementResult } from './statement-run.ts'
+
+/** What Tidemark needs of a pool: a leased client. `pg.Pool` fits; a type test keeps it so. */
+export interface ClientPool {
+  connect(): Promise<SessionClient>
+}
+
+/** Where to connect, read afresh for every new connection, since an embedded server may come back on another port. */
+export interface ConnectionSettings {
+  readonly host: string
+  readonly port: number
+  readonly user: string
+  readonly password?: string
+  readonly database: string
+}
+
+export interface PostgresDatabaseOptions {
+  /** Your pool. It is never ended by Tidemark. Exactly one of `pool`, `connectionString` and `connection`. */
+  readonly pool?: ClientPool
+  readonly connectionString?: string
+  /** For servers whose address may change. */
+  readonly connection?: () => ConnectionSettings
+  /** Called before a connection is tried again after one failed, for example to restart an embedded server. */
+  readonly revive?: () => Promise<void>
+  /** Most connections of an own pool. @default 10 */
+  readonly maxConnections?: number
+  /** Give up on one attempt to connect after this long. @default 5,000 ms */
+  readonly connectTimeoutMs?: number
+}
+
+/** Statements for the end of a transaction, sent in the same round trip as its commit. */
+export type BeforeCommit = () => readonly Statement[]
+
+/**
+ * A Postgres database: leases sessions and runs transactions. Opens its pool lazily; `close` ends only what it opened.
+ */
+export class PostgresDatabase {
+  readonly #options: PostgresDatabaseOptions
+  #own: Pool | null = null
+
+  constructor(options: PostgresDatabaseOptions) {
+    const given = [options.pool, options.connectionString, options.connection].filter((x) => x !== undefined).length
+    if (given !== 1) {
+      throw new TidemarkError('CONFIG_INVALID', `postgres() takes exactly one of pool, connectionString and connection; got ${given}.`)
+    }
+    this.#options = options
+  }
+
+  /** Leases a session. Rejects with `DATABASE_UNREACHABLE`, which names what was tried and never the password. */
+  async lease(): Promise<Session> {
+    try {
+      return new Session(await this.#pool().connect())
+    } catch (error) {
+      if (this.#options.revive === undefined || !isConnectionFailure(error)) throw this.#unreachable(error)
+    }
+    try {
+      await this.#options.revive()
+      return new Session(await this.#pool().connect())
+    } catch (error) {
+      throw TidemarkError.is(error) ? error : this.#unreachable(error)
+    }
+  }
+
+  /** Leases a session for the time of `work`. */
+  async use<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    const session = await this.lease()
+    try {
+      return await work(session)
+    } finally {
+      session.release()
+    }
+  }
+
+  /** One statement on any connection, committed by itself. */
+  query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
+    return this.use((session) => session.query<R>(text, params))
+  }
+
+  /**
+   * Runs `work` in a transaction and commits. What `work` throws rolls back and is thrown on. Rejects with `TRANSACTION_ABORTED` when the
+   * server rolled back instead of committing (an error was swallowed), and with `COMMIT_UNKNOWN` when the connection broke during the commit.
+   */
+  async transaction<T>(work: (tx: Transaction<SessionClient>, session: Session) => Promise<T>, beforeCommit?: BeforeCommit): Promise<T> {
+    const session = await this.lease()
+    let failure: Error | boolean = false
+    try {
+      const begun = session.query('begin')
+      begun.catch(() => undefined)
+      const result = await work(transactionOn(session), session)
+      await begun
+      await commit(session, beforeCommit?.() ?? [])
+      return result
+    } catch (error) {
+      failure = await rollBack(session)
+      throw connectionError(error, session)
+    } finally {
+      session.release(failure)
+    }
+  }
+
+  /** Ends an own pool. Sessions still leased are ended by their release. */
+  async close(): Promise<void> {
+    const pool = this.#own
+    this.#own = null
+    await pool?.end()
+  }
+
+  #pool(): ClientPool {
+    if (this.#options.pool !== undefined) return this.#options.pool
+    this.#own ??= this.#open()
+    return this.#own as ClientPool
+  }
+
+  #open(): Pool {
+    const { connection, connectionString, maxConnections = 10, connectTimeoutMs = 5_000 } = this.#options
+    const config: PoolConfig = { max: maxConnections, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true, application_name: 'tidemark' }
+    if (connectionString !== undefined) config.connectionString = connectionString
+    else {
+      config.Client = class extends pg.Client {
+        constructor(settings?: pg.ClientConfig) {
+          super({ ...settings, ...connection!() })
+        }
+      } as NonNullable<PoolConfig['Client']>
+    }
+    const pool = new pg.Pool(config)
+    // An idle connection that breaks is dropped from the pool; the next lease makes a new one.
+    pool.on('error', () => undefined)
+    return pool
+  }
+
+  #unreachable(cause: unknown): TidemarkError {
+    const { connection, connectionString } = this.#options
+    const where = connection === undefined ? placeOf(connectionString) : placeOfSettings(connection())
+    const reason = cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : cause.name) : String(cause)
+    return new TidemarkError('DATABASE_UNREACHABLE', `No connection to Postgres at ${where}: ${reason}.`, {
+      cause,
+      details: { where },
+      remedy: 'Check that the server runs, that host, port and database are right, and that the user may log in.',
+    })
+  }
+}
+
+/** The transaction that is open on a session, as handlers and publishers see it. */
+export function transactionOn(session: Session): Transaction<SessionClient> {
+  return {
+    query: (text, params) => session.query(text, params),
+    get raw() {
+      return session.client
+    },
+  }
+}
+
+/** Runs the last statements and commits, in one round trip. */
+export async function commit(session: Session, last: readonly Statement[]): Promise<StatementResult[]> {
+  let results: StatementResult[]
+  try {
+    results = await session.run([...last, { text: 'commit' }])
+  } catch (error) {
+    if (session.broken === null && !isConnectionFailure(error)) throw error
+    throw new TidemarkError('COMMIT_UNKNOWN', 'The connection to Postgres broke during a commit; its outcome is unknown.', { cause: error })
+  }
+  if (results.at(-1)!.command !== 'COMMIT') {
+    throw new TidemarkError('TRANSACTION_ABORTED', 'Postgres answered the commit with a rollback: a statement of this transaction had failed.', {
+      remedy: 'Do not swallow errors of tx.query, or guard the statement by a savepoint.',
+    })
+  }
+  return results
+}
+
+/** Ends a failed transaction. Returns whether the connection must not be used again. */
+export async function rollBack(session: Session): Promise<Error | boolean> {
+  if (session.broken !== null) return session.broken
+  try {
+    await session.run([{ text: 'rollback' }])
+    return false
+  } catch (error) {
+    return error instanceof Error ? error : true
+  }
+}
+
+/** Wraps the error of a broken connection; leaves every other error as it is. */
+export function connectionError(error: unknown, session: Session): unknown {
+  if (TidemarkError.is(error) || (session.broken === null && !isConnectionFailure(error))) return error
+  return new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; the transaction was rolled back.', { cause: error })
+}
+
+const connectionCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'ENOENT', 'EHOSTUNREACH', 'ENOTFOUND', '57P01', '57P02', '57P03', '53300'])
+
+/** Is this the failure of a connection rather than of a statement? Class 08 and the server's shut-down and start-up codes. */
+export function isConnectionFailure(error: unknown): boolean {
+  if (!(error instanceof Error)) return false
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
+  return connectionCodes.has(code) || code.startsWith('08') || /^Connection terminated|not queryable|timeout exceeded when trying to connect/.test(error.message)
+}
+
+function placeOfSettings({ host, port, database }: ConnectionSettings): string {
+  return `${host}:${port}/${database}`
+}
+
+function placeOf(connectionString: string | undefined): string {
+  if (connectionString === undefined) return 'the given pool'
+  try {
+    const { host, pathname } = new URL(connectionString)
+    return `${host}${pathname}`
+  } catch {
+    return 'the given connection string'
+  }
+}

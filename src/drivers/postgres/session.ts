@@ -1,0 +1,152 @@
+import type { PoolClient } from 'pg'
+import { TidemarkError } from '../../errors.ts'
+import type { Row } from '../../message/transaction.ts'
+import { type Deliver, type PreparedStatement, type Statement, type StatementResult, StatementRun, StatementSkipped, prepareStatement } from './statement-run.ts'
+
+/** What a session needs of a `pg` client, checked against the real one by a type test. */
+export interface SessionClient extends Pick<PoolClient, 'query' | 'release' | 'on' | 'off'> {
+  getTransactionStatus(): string | null
+}
+
+/**
+ * A leased connection that sends what is asked of it in the same turn of the event loop as one round trip (see `StatementRun`).
+ *
+ * Order is the order of the calls. One run is in flight at a time; what is asked meanwhile is gathered for the next one. Not for two owners.
+ */
+export class Session {
+  readonly #client: SessionClient
+  #statements: PreparedStatement[] = []
+  #deliver: Deliver[] = []
+  #inFlight: Promise<void> | null = null
+  #scheduled: NodeJS.Immediate | null = null
+  #broken: Error | null = null
+  #failed = false
+  readonly #onError = (error: Error): void => {
+    this.#broken ??= error
+  }
+
+  constructor(client: SessionClient) {
+    this.#client = client
+    // A lost connection is reported here as well as to the statement in flight; without a listener it would end the process.
+    client.on('error', this.#onError)
+  }
+
+  /** The error that ended the connection, if one did. */
+  get broken(): Error | null {
+    return this.#broken
+  }
+
+  /** The client itself, after everything asked so far has been handed to it. */
+  get client(): SessionClient {
+    this.flush()
+    return this.#client
+  }
+
+  /**
+   * Asks for one statement; it leaves with whatever else is asked in this turn. A text with several commands, which only the simple protocol
+   * takes, goes alone. Rejects with the server's error, or `StatementSkipped` when an earlier statement of the round trip failed.
+   */
+  async query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
+    if (params === undefined && hasSeveralCommands(text)) return this.script(text)
+    const [result] = await this.#ask([{ text, ...(params === undefined ? {} : { params }) }], false)
+    return result!.rows as R[]
+  }
+
+  /** Asks for several statements and sends at once. Rejects with the first error; use the results in order. */
+  run(statements: readonly Statement[]): Promise<StatementResult[]> {
+    return this.#ask(statements, true)
+  }
+
+  /** Runs a script of several commands by the simple protocol, alone. Returns the rows of its last command. */
+  async script<R extends Row = Row>(text: string): Promise<R[]> {
+    this.flush()
+    while (this.#inFlight !== null) await this.#inFlight
+    const result: unknown = await this.#client.query(text)
+    const last = (Array.isArray(result) ? result.at(-1) : result) as { rows: R[] }
+    return last.rows
+  }
+
+  /**
+   * What the server says of the transaction now, after all that was asked: `open`, `failed` (only a rollback is possible) or `none`.
+   * Costs a round trip only when a statement has failed since the last one, which is how a swallowed error is found out.
+   */
+  async transactionStatus(): Promise<'open' | 'failed' | 'none'> {
+    this.flush()
+    await this.#settled()
+    // The server's word on the transaction follows the error it answered; an empty run waits for it.
+    if (this.#failed) await this.#send(new StatementRun([], []))
+    this.#failed = false
+    const status = this.#client.getTransactionStatus()
+    return status === 'T' ? 'open' : status === 'E' ? 'failed' : 'none'
+  }
+
+  /** Sends what has been asked so far, without waiting for the end of the turn. */
+  flush(): void {
+    if (this.#scheduled !== null) clearImmediate(this.#scheduled)
+    this.#scheduled = null
+    if (this.#statements.length === 0) return
+    const run = new StatementRun(this.#statements, this.#deliver)
+    this.#statements = []
+    this.#deliver = []
+    void this.#send(run)
+  }
+
+  /** Gives the connection back. With an error, or when it broke, the connection is closed instead of being used again. */
+  release(error?: Error | boolean): void {
+    if (this.#scheduled !== null) clearImmediate(this.#scheduled)
+    const unsent = this.#deliver
+    this.#statements = []
+    this.#deliver = []
+    const closed = this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
+    for (const deliver of unsent) deliver(closed, null)
+    this.#client.off('error', this.#onError)
+    this.#client.release(error ?? this.#broken ?? undefined)
+  }
+
+  #send(run: StatementRun): Promise<void> {
+    const sent = run.done.then(() => {
+      if (this.#inFlight !== sent) return
+      this.#inFlight = null
+      this.flush()
+    })
+    this.#inFlight = sent
+    this.#client.query(run)
+    return sent
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#inFlight !== null) await this.#inFlight
+  }
+
+  #ask(statements: readonly Statement[], now: boolean): Promise<StatementResult[]> {
+    if (this.#broken !== null) return Promise.reject(this.#broken)
+    return new Promise((resolve, reject) => {
+      const prepared = statements.map(prepareStatement)
+      const results: StatementResult[] = []
+      let failure: unknown = null
+      let left = prepared.length
+      for (const statement of prepared) {
+        this.#statements.push(statement)
+        this.#deliver.push((error, result) => {
+          if (result === null) this.#failed = true
+          if (result !== null) results.push(result)
+          else if (failure === null || failure instanceof StatementSkipped) failure ??= error
+          left -= 1
+          if (left > 0) return
+          if (failure === null) resolve(results)
+          else reject(failure)
+        })
+      }
+      if (left === 0) resolve(results)
+      if (this.#inFlight !== null) return
+      if (now) this.flush()
+      else this.#scheduled ??= setImmediate(() => this.flush())
+    })
+  }
+}
+
+/** Might this text hold more than one command? A semicolon inside a literal is taken for one too, which only costs a round trip. */
+function hasSeveralCommands(text: string): boolean {
+  const semicolon = text.indexOf(';')
+  return semicolon !== -1 && text.slice(semicolon + 1).trim() !== ''
+}

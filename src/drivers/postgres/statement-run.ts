@@ -1,0 +1,153 @@
+import pg from 'pg'
+import type { Connection, Submittable } from 'pg'
+import type { Row } from '../../message/transaction.ts'
+import { prepareValue } from 'pg/lib/utils.js'
+
+/** One statement with `$1`-style parameters. */
+export interface Statement {
+  readonly text: string
+  readonly params?: readonly unknown[]
+}
+
+/** A statement whose parameters are already in wire form, so that sending it cannot fail half-way. */
+export interface PreparedStatement {
+  readonly text: string
+  readonly values: readonly (string | Buffer | null)[]
+}
+
+/** Brings the parameters into wire form. Throws what `pg` throws for a value that has none. */
+export function prepareStatement({ text, params = [] }: Statement): PreparedStatement {
+  return { text, values: params.map(prepareValue) }
+}
+
+/** What one statement of a run answered. */
+export interface StatementResult<R extends Row = Row> {
+  readonly rows: R[]
+  /** The command tag's first word: `INSERT`, `UPDATE`, `COMMIT`, and `ROLLBACK` for a `COMMIT` that the server refused. */
+  readonly command: string
+  /** Rows inserted, updated, deleted or returned. */
+  readonly count: number
+}
+
+/** Why a statement of a run did not run: an earlier one failed, and the server skips the rest. */
+export class StatementSkipped extends Error {
+  override readonly name = 'StatementSkipped'
+  constructor(cause: unknown) {
+    super('not run, because an earlier statement of the same round trip failed', { cause })
+  }
+}
+
+interface Field {
+  readonly name: string
+  readonly dataTypeID: number
+}
+type Parse = (text: string) => unknown
+/** Takes the outcome of one statement: an error, or a result. */
+export type Deliver = (error: unknown, result: StatementResult | null) => void
+
+/** The calls of `pg`'s connection that a run makes; its type package describes an older form of them. */
+interface Wire {
+  readonly stream: { cork(): void; uncork(): void }
+  parse(message: { name: string; text: string }): void
+  bind(message: { values: readonly (string | Buffer | null)[] }): void
+  describe(message: { type: 'P' }): void
+  execute(message: Record<never, never>): void
+  sync(): void
+  sendCopyFail(message: string): void
+}
+
+/**
+ * Many statements in one round trip: parse, bind and execute of each, with a single Sync at the end.
+ *
+ * The server answers in one flush instead of one per statement, which is what makes a handler per message affordable: 60,000 inserts in
+ * transactions of 500 ran at 104,000/s on one connection, against some 5,000/s when each is awaited (2 shared cores, Postgres 18.4).
+ * The unnamed prepared statement is used again while the text stays the same, so nothing is left on the connection and a transaction pooler
+ * may stand between. After an error the server skips to the Sync: the failed statement rejects with the server's error, all later ones with
+ * `StatementSkipped`. Outside `BEGIN` the run is one implicit transaction.
+ *
+ * Works on any `pg` client through its public `Submittable` interface, except one made with `pipeline: true`.
+ */
+export class StatementRun implements Submittable {
+  readonly #statements: readonly PreparedStatement[]
+  readonly #deliver: readonly Deliver[]
+  #next = 0
+  #rows: Row[] = []
+  #fields: readonly Field[] | null = null
+  #parsers: Parse[] = []
+  #finished: () => void = () => undefined
+  /** Resolves when the server is ready for the next run, after all results were delivered. Never rejects. */
+  readonly done: Promise<void>
+
+  /** `deliver[i]` is called once with the outcome of `statements[i]`, in order. */
+  constructor(statements: readonly PreparedStatement[], deliver: readonly Deliver[]) {
+    this.#statements = statements
+    this.#deliver = deliver
+    this.done = new Promise((resolve) => (this.#finished = resolve))
+  }
+
+  submit(connection: Connection | Wire): void {
+    const wire = connection as Wire
+    wire.stream.cork()
+    let parsed: string | undefined
+    for (const { text, values } of this.#statements) {
+      if (text !== parsed) wire.parse({ name: '', text })
+      parsed = text
+      wire.bind({ values })
+      wire.describe({ type: 'P' })
+      wire.execute({})
+    }
+    wire.sync()
+    wire.stream.uncork()
+  }
+
+  handleRowDescription(message: { fields: Field[] }): void {
+    this.#fields = message.fields
+    this.#parsers = message.fields.map((field) => pg.types.getTypeParser(field.dataTypeID, 'text') as Parse)
+  }
+
+  handleDataRow(message: { fields: (string | null)[] }): void {
+    const row: Row = {}
+    const fields = this.#fields!
+    for (let i = 0; i < fields.length; i++) {
+      const text = message.fields[i]!
+      row[fields[i]!.name] = text === null ? null : this.#parsers[i]!(text)
+    }
+    this.#rows.push(row)
+  }
+
+  handleCommandComplete(message: { text: string }): void {
+    const words = message.text.split(' ')
+    this.#settle(null, { rows: this.#rows, command: words[0]!, count: Number(words.at(-1)) || 0 })
+  }
+
+  handleEmptyQuery(): void {
+    this.#settle(null, { rows: [], command: '', count: 0 })
+  }
+
+  handleReadyForQuery(): void {
+    this.#finished()
+  }
+
+  /** Called for the server's error, and for a lost connection. Later statements were skipped by the server, or will never be answered. */
+  handleError(error: unknown): void {
+    if (this.#next < this.#deliver.length) this.#settle(error, null)
+    while (this.#next < this.#deliver.length) this.#settle(new StatementSkipped(error), null)
+    this.#finished()
+  }
+
+  handlePortalSuspended(): void {}
+
+  /** `COPY … FROM STDIN` has no place in a run: refusing ends the statement with an error. */
+  handleCopyInResponse(connection: Wire): void {
+    connection.sendCopyFail('COPY FROM STDIN is not possible through tx.query; use tx.raw')
+  }
+
+  handleCopyData(): void {}
+
+  #settle(error: unknown, result: StatementResult | null): void {
+    const deliver = this.#deliver[this.#next++]
+    this.#rows = []
+    this.#fields = null
+    deliver?.(error, result)
+  }
+}
