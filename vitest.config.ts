@@ -10,8 +10,6 @@ export default defineConfig({
     // A process per file: a test that kills, freezes or leaks cannot touch its neighbours.
     pool: 'forks',
     maxWorkers: 2,
-    // Children that a test spawns inherit this, so that they resolve the sources too.
-    execArgv: ['--conditions=tidemark-source'],
     // Generous, because real servers start and crash in these tests on small shared machines. A limit here only ends a hung test.
     testTimeout: 60_000,
     hookTimeout: 120_000,
