@@ -1,7 +1,7 @@
 // Compiles the numbered SQL files of src/drivers/postgres/migrations into compiled.ts, so that nothing reads the disk at run time.
 // `--check` compares instead of writing and fails when the module is out of date.
 import { createHash } from 'node:crypto'
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 const folder = fileURLToPath(new URL('../src/drivers/postgres/migrations/', import.meta.url))
@@ -35,7 +35,10 @@ if (process.argv.includes('--check')) {
 }
 
 function migrations(set) {
-  const files = readdirSync(`${folder}${set}`).filter((name) => name.endsWith('.sql')).sort()
+  if (!existsSync(`${folder}${set}`)) return []
+  const files = readdirSync(`${folder}${set}`)
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
   return files.map((name, i) => {
     const version = Number(name.slice(0, -4))
     if (!/^\d{6}\.sql$/.test(name) || version !== i + 1) throw new Error(`${set}/${name}: expected ${String(i + 1).padStart(6, '0')}.sql`)

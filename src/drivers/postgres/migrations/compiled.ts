@@ -1,0 +1,146 @@
+// Written by scripts/compile-migrations.mjs from the numbered files beside it. Change those, then run it.
+
+/** One numbered file. `{schema}` stands for the quoted name of the schema. */
+export interface Migration {
+  readonly version: number
+  /** sha256 of `sql`, in hex. */
+  readonly checksum: string
+  readonly sql: string
+}
+
+/** Tables of a service's own database, and of the broker's log. */
+export type MigrationSet = 'service' | 'log'
+
+// prettier-ignore
+export const migrations: Readonly<Record<MigrationSet, readonly Migration[]>> = {
+  service: [
+    {
+      version: 1,
+      checksum: '2704e4a5ab79c2fed5e9173aab8872e44df8a41fbf42e8d43d7cc498d0bcf21f',
+      sql: `-- The outbox: messages of the service's own transactions, and how far each relay stream has come.
+
+create table {schema}.source (
+  only_row boolean primary key default true check (only_row),
+  -- Names this database for ever; \`life\` rises when it is restored or copied and goes on (tidemark outbox rebase).
+  id text not null default left(replace(gen_random_uuid()::text, '-', ''), 16),
+  life int not null default 1
+);
+insert into {schema}.source default values;
+
+create table {schema}.outbox (
+  -- First, because defaults are evaluated in the order of the columns: the transaction has its xid before the number is drawn,
+  -- and the sealing of partitions relies on that.
+  xid xid8 not null default pg_current_xact_id(),
+  seq bigint generated always as identity,
+  id uuid not null,
+  aggregatetype text not null,
+  aggregateid text not null,
+  type text not null,
+  payload bytea not null,
+  headers jsonb not null default '{}',
+  created_at timestamptz not null default now(),
+  primary key (seq)
+) partition by range (seq);
+
+-- The probe, the floors of a tick, and the rows of long transactions in the order of their numbers.
+create index outbox_xid_seq on {schema}.outbox (xid, seq);
+
+create table {schema}.outbox_part (
+  name text primary key,
+  lo bigint not null,
+  hi bigint not null,
+  state text not null check (state in ('open', 'sealed', 'detaching', 'dropped')),
+  -- Every number below \`hi\` was drawn by a transaction with a smaller xid than this.
+  mark xid8,
+  sealed_at timestamptz
+);
+
+do $$
+begin
+  for i in 0..3 loop
+    execute format('create table {schema}.%I (like {schema}.outbox including defaults including constraints including indexes)', 'outbox_' || i * 1000000);
+    execute format('alter table {schema}.outbox attach partition {schema}.%I for values from (%s) to (%s)', 'outbox_' || i * 1000000, i * 1000000, (i + 1) * 1000000);
+    insert into {schema}.outbox_part (name, lo, hi, state) values ('outbox_' || i * 1000000, i * 1000000, (i + 1) * 1000000, 'open');
+  end loop;
+end $$;
+
+-- Which of 1,024 locks a key takes. In SQL, so that every writer, in whatever language, agrees.
+create function {schema}.outbox_stripe(aggregatetype text, aggregateid text) returns int
+  language sql immutable strict parallel safe
+  return (hashtextextended(aggregateid, hashtextextended(aggregatetype, 0)) & 1023)::int;
+
+-- Which of n relay streams sends a key.
+create function {schema}.outbox_shard(aggregatetype text, aggregateid text, streams int) returns int
+  language sql immutable strict parallel safe
+  return ((hashtextextended(aggregateid, hashtextextended(aggregatetype, 1)) & 2147483647) % streams)::int;
+
+create table {schema}.relay (
+  stream int primary key,
+  streams int not null check (stream >= 0 and stream < streams),
+  generation int not null default 1,
+  epoch bigint not null default 0,
+  tick bigint not null default 0,
+  -- A tick publishes what is visible in \`cur\` and not in \`prev\`. Before the first one nothing is visible: 3 is the first xid of a cluster.
+  prev pg_snapshot not null default '3:3:',
+  cur pg_snapshot not null default '3:3:',
+  floor bigint not null default 0,
+  floor_new bigint not null default 0,
+  done_seq bigint not null default 0,
+  finished boolean not null default true,
+  -- Some ids in relay_skip are to be left out of the next tick.
+  skipping boolean not null default false,
+  system_identifier numeric not null,
+  database_oid oid not null,
+  -- The process that owns the stream, and when it was last heard of. Nobody takes a stream from an owner that is heard of.
+  owner text,
+  seen_at timestamptz not null default clock_timestamp()
+) with (fillfactor = 50);
+
+-- Ids already on the wire, left out of the tick after a rebase.
+create table {schema}.relay_skip (
+  stream int not null,
+  id uuid not null,
+  primary key (stream, id)
+);
+
+-- Keys held back from the row on that the broker refused.
+create table {schema}.relay_parked (
+  aggregatetype text not null,
+  aggregateid text not null,
+  stream int not null,
+  from_seq bigint not null,
+  reason text not null,
+  parked_at timestamptz not null default now(),
+  -- Asked for by an operator; the next tick takes the held rows of the key along and notes its number.
+  releasing boolean not null default false,
+  release_tick bigint,
+  primary key (aggregatetype, aggregateid)
+);
+
+-- The rows left out so far, exactly.
+create table {schema}.relay_held (
+  stream int not null,
+  seq bigint not null,
+  id uuid not null,
+  aggregatetype text not null,
+  aggregateid text not null,
+  primary key (stream, seq)
+);
+create index relay_held_key on {schema}.relay_held (aggregatetype, aggregateid, seq);
+
+-- Messages that will never be published, and who said so.
+create table {schema}.relay_discarded (
+  seq bigint primary key,
+  id uuid not null,
+  aggregatetype text not null,
+  aggregateid text not null,
+  reason text not null,
+  actor text not null,
+  discarded_at timestamptz not null default now()
+);
+`,
+    },
+  ],
+  log: [
+  ],
+}
