@@ -1,12 +1,16 @@
-/** A message as a publisher hands it to the outbox, already validated and encoded. */
+/** A message as the outbox table holds it. Columns are those of Debezium's outbox router, plus `headers` (jsonb). */
 export interface OutboxMessage {
-  /** uuid v7. */
+  /** uuid */
   readonly id: string
   readonly aggregateType: string
-  /** The key: messages with one `aggregateType` and `aggregateId` keep their commit order. */
   readonly aggregateId: string
+  /** The event's type. */
   readonly type: string
   readonly payload: Buffer
-  /** Everything that travels as a header and is not derived from the columns: the variable CloudEvents attributes and the user's own. */
+  /**
+   * Whatever varies from message to message, under its wire name: `ce_source`, `ce_time`, `ce_correlationid`, `ce_schemaversion`, and
+   * where given `ce_subject`, `ce_causationid`, `ce_sequence`, `ce_aggregateversion`, `traceparent`; `content-type` if it is not
+   * `application/json`; the event's own topic; the user's headers. What follows from the other columns is added by `recordHeaders`.
+   */
   readonly headers: Readonly<Record<string, string>>
 }
