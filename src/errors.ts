@@ -15,6 +15,7 @@ export const errorCatalogue = {
   DATABASE_CONNECTION_LOST: { retryable: true, exitCode: 7, summary: 'The connection to the database broke; the work on it was rolled back or its outcome is unknown.' },
   BROKER_UNREACHABLE: { retryable: true, exitCode: 7, summary: 'No connection to the broker could be made.' },
   BROKER_FENCED: { retryable: false, exitCode: 1, summary: 'A newer owner of the same stream has taken over; this sender must stop.' },
+  BROKER_CLOSED: { retryable: false, exitCode: 1, summary: 'The broker, or this appender or membership of it, was closed.' },
   BROKER_RECORD_REFUSED: { retryable: false, exitCode: 1, summary: 'The broker does not take this record, for example because it is too large.' },
   TOPIC_UNKNOWN: { retryable: false, exitCode: 4, summary: 'The topic does not exist and may not be created.' },
   TOPIC_MISMATCH: { retryable: false, exitCode: 6, summary: 'A topic is not what the service expects: re-created, or with another number of partitions.' },

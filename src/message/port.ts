@@ -53,12 +53,19 @@ export interface TopicPartition {
   readonly partition: number
 }
 
+/** A partition as a member gets it: `topicId` is that of the topic at the moment of the assignment. */
+export interface AssignedPartition extends TopicPartition {
+  readonly topicId: string
+}
+
 /** What differs from driver to driver. Shown as a table in the docs; conformance cases name the traits they need. */
 export interface BrokerTraits {
   /** Offsets have no holes. */
   readonly denseOffsets: boolean
   /** `append` itself refuses a superseded sender. Without it a superseded sender may repeat old messages. */
   readonly fencesAppends: boolean
+  /** A page sent again after a lost reply is not appended twice, if its records carry coordinates. */
+  readonly skipsRepeats: boolean
   /** Records survive the end of the process. */
   readonly durable: boolean
   /** Members of a group may live in different processes. */
@@ -67,7 +74,10 @@ export interface BrokerTraits {
   readonly maxRecordBytes: number
 }
 
-/** The log. Every method rejects with a `TidemarkError`; `BROKER_UNREACHABLE` is retryable, and nothing was done. */
+/**
+ * The log. Every method rejects with a `TidemarkError`. `BROKER_UNREACHABLE` is retryable: nothing was done, or, for an `append` whose reply was
+ * lost, the outcome is unknown. After `close` everything rejects with `BROKER_CLOSED`.
+ */
 export interface Broker {
   readonly traits: BrokerTraits
 
@@ -79,20 +89,26 @@ export interface Broker {
 
   /**
    * Becomes the sender of a stream and supersedes whoever was it, if `fencesAppends`: an older epoch's later appends reject with `BROKER_FENCED`.
-   * An epoch below the stream's present one rejects at once.
+   * Ordered by the life of the source (the number at the end of `sourceEpoch`), then by epoch; one below the stream's present owner rejects at once
+   * with `BROKER_FENCED`, whose `details.last` is the stream's last coordinate in wire form or null: above the sender's own tick it means that not
+   * a rival but a restored database is the cause. The same claim again (a new connection) is fine.
    */
   appender(stream: StreamClaim): Promise<Appender>
 
-  /** Becomes a member of a group. Assignments arrive at the listener from then on. */
+  /**
+   * Becomes a member of a group. Assignments arrive at the listener from then on, the first ones perhaps before this resolves.
+   * Rejects with `TOPIC_UNKNOWN` when a topic is missing: `topics` comes first. All members of a group should name the same topics; where they do
+   * not, each gets partitions of its own topics only.
+   */
   join(membership: MembershipOptions, listener: AssignmentListener): Promise<Membership>
 
   /**
    * For each partition of the topic, an offset: the first one kept, the one after the last, or the first one whose record is not older than
-   * the given time (the end where there is none).
+   * the given time (the end where there is none). Rejects with `TOPIC_UNKNOWN`.
    */
   offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]>
 
-  /** Ends connections and timers. Members that did not leave are left to expire. */
+  /** Ends connections and timers; waiting fetches resolve with nothing. Members that did not leave are left to expire. A second call does nothing. */
   close(): Promise<void>
 }
 
@@ -117,7 +133,11 @@ export interface Appender {
   /**
    * Appends the records of one page, in order per partition, and resolves when all are durable. All records carry the stream's coordinate,
    * rising from record to record. After a rejection any part of the page may be in the log: the caller sends the same page again.
-   * Records the broker will never take are left out and returned; all others are appended.
+   * Records the broker will never take are left out and returned; all others are appended. A driver that knows the stream's last coordinate
+   * leaves out what the log holds already (trait `skipsRepeats`).
+   *
+   * One call at a time: a second one before the first has settled rejects with `INPUT_INVALID`, since after a failure of the first page the second
+   * would stand before it. Rejects with `TOPIC_UNKNOWN` or `TOPIC_MISMATCH` (no such partition), and nothing of the page is appended then.
    */
   append(records: readonly SequencedRecord[]): Promise<readonly Refusal[]>
 
@@ -140,42 +160,60 @@ export interface MembershipOptions {
   readonly topics: readonly string[]
   /** A member silent for longer has its partitions given to others. @default the broker's own, 10,000 ms for postgres and memory */
   readonly sessionTimeoutMs?: number
+  /** How long `revoked` may take before its partitions are given away regardless. @default the broker's own, 30,000 ms for postgres and memory */
+  readonly drainTimeoutMs?: number
   /** Shown to operators. */
   readonly clientId?: string
 }
 
-/** How a member hears of its partitions. The broker calls one at a time, in order, and waits for `revoked`. */
+/**
+ * How a member hears of its partitions. The broker calls one at a time, in order, and waits for `revoked`; only `lost` and `failed` may come while
+ * a `revoked` is under way, and then nothing is waited for. Nobody else is assigned a partition before its owner's `revoked` has resolved, or its
+ * deadline or session has passed. What a listener throws is ignored, as is a rejection of `revoked`: the partitions go all the same.
+ */
 export interface AssignmentListener {
-  /** These partitions are ours, until revoked or lost. */
-  assigned(partitions: readonly TopicPartition[]): void
-  /** These must go. Finish or abandon what is in flight before resolving; past the broker's deadline they are given away regardless. */
-  revoked(partitions: readonly TopicPartition[]): Promise<void>
-  /** These went already (the session expired, say). Nothing can be finished; fences decide. Assignments may follow. */
-  lost(partitions: readonly TopicPartition[]): void
+  /** These partitions are ours, until revoked or lost. Only new ones are named. */
+  assigned(partitions: readonly AssignedPartition[]): void
+  /** These must go. Finish or abandon what is in flight before resolving; past `drainTimeoutMs` they are given away regardless, and `lost` says so. */
+  revoked(partitions: readonly AssignedPartition[]): Promise<void>
+  /** These went already (the session expired, the topic was deleted). Nothing can be finished; fences decide. Assignments may follow. */
+  lost(partitions: readonly AssignedPartition[]): void
   /** The membership cannot go on by itself; the member has no partitions any more. */
   failed(error: unknown): void
 }
 
 export interface Membership {
   /**
-   * Reads from the given offsets on. Resolves at once when any partition has records, else after `maxWaitMs` with none, or when `signal` aborts.
-   * Returns at least one record of a partition that has any, however large. Offsets are the caller's: nothing is remembered between calls.
+   * Reads from the given offsets on. Resolves at once when any partition has records or is out of range, else after `maxWaitMs` with nothing, or
+   * when `signal` aborts. Returns at least one record of one partition that has any, however large; no partition waits for ever behind others.
+   * Offsets are the caller's: nothing is remembered between calls, several calls may be under way, and partitions need not be assigned to be read.
+   *
+   * Rejects with `TOPIC_UNKNOWN`, and with `TOPIC_MISMATCH` where `topicId` is given and the topic was made anew. After a rejection that is
+   * retryable the membership goes on; call again.
    */
   fetch(from: readonly FetchPosition[], options: FetchOptions): Promise<readonly Fetched[]>
 
   /** Notes how far the group has come, for foreign tools only: Tidemark's own positions live in the service's database. */
   commit(offsets: readonly FetchPosition[]): Promise<void>
 
-  /** Gives the partitions back and leaves. `revoked` is called first for those still held. */
+  /**
+   * Gives the partitions back and leaves. `revoked` is called first for those still held, and awaited as long as `drainTimeoutMs`. Waiting fetches
+   * resolve with nothing. Where the broker cannot be reached it resolves all the same; the session expires then. A second call waits for the first.
+   */
   leave(): Promise<void>
 }
 
 export interface FetchPosition extends TopicPartition {
   readonly offset: number
+  /** The topic must still be this one. */
+  readonly topicId?: string
 }
 
 export interface FetchOptions {
-  /** Stop adding records past this many bytes, over all partitions. */
+  /**
+   * Stop adding past this many bytes, over all partitions. Logs keep records in batches and give whole ones, so that it is exceeded where the first
+   * batch alone is larger (256 KiB at most for postgres, or one record).
+   */
   readonly maxBytes: number
   readonly maxWaitMs: number
   readonly signal?: AbortSignal
