@@ -2,6 +2,7 @@ import pg from 'pg'
 import type { Pool, PoolConfig } from 'pg'
 import { TidemarkError } from '../../errors.ts'
 import type { Row, Transaction } from '../../message/transaction.ts'
+import { isConnectionFailure } from './connection-failure.ts'
 import { Session, type SessionClient } from './session.ts'
 import type { Statement, StatementResult } from './statement-run.ts'
 
@@ -34,7 +35,7 @@ export interface PostgresDatabaseOptions {
 }
 
 /** Statements for the end of a transaction, sent in the same round trip as its commit. */
-export type BeforeCommit = () => readonly Statement[]
+export type BeforeCommit = () => Promise<readonly Statement[]>
 
 /**
  * A Postgres database: leases sessions and runs transactions. Opens its pool lazily; `close` ends only what it opened.
@@ -93,7 +94,7 @@ export class PostgresDatabase {
       begun.catch(() => undefined)
       const result = await work(transactionOn(session), session)
       await begun
-      await commit(session, beforeCommit?.() ?? [])
+      await commit(session, (await beforeCommit?.()) ?? [])
       return result
     } catch (error) {
       failure = await rollBack(session)
@@ -110,6 +111,12 @@ export class PostgresDatabase {
     await pool?.end()
   }
 
+  /** Where it is, for people: host, port and database, never a password. */
+  get place(): string {
+    const { connection, connectionString } = this.#options
+    return connection === undefined ? placeOf(connectionString) : placeOfSettings(connection())
+  }
+
   #pool(): ClientPool {
     if (this.#options.pool !== undefined) return this.#options.pool
     this.#own ??= this.#open()
@@ -118,7 +125,12 @@ export class PostgresDatabase {
 
   #open(): Pool {
     const { connection, connectionString, maxConnections = 10, connectTimeoutMs = 5_000 } = this.#options
-    const config: PoolConfig = { max: maxConnections, connectionTimeoutMillis: connectTimeoutMs, keepAlive: true, application_name: 'tidemark' }
+    const config: PoolConfig = {
+      max: maxConnections,
+      connectionTimeoutMillis: connectTimeoutMs,
+      keepAlive: true,
+      application_name: 'tidemark',
+    }
     if (connectionString !== undefined) config.connectionString = connectionString
     else {
       config.Client = class extends pg.Client {
@@ -134,8 +146,7 @@ export class PostgresDatabase {
   }
 
   #unreachable(cause: unknown): TidemarkError {
-    const { connection, connectionString } = this.#options
-    const where = connection === undefined ? placeOf(connectionString) : placeOfSettings(connection())
+    const where = this.place
     const reason = cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : cause.name) : String(cause)
     return new TidemarkError('DATABASE_UNREACHABLE', `No connection to Postgres at ${where}: ${reason}.`, {
       cause,
@@ -165,9 +176,13 @@ export async function commit(session: Session, last: readonly Statement[]): Prom
     throw new TidemarkError('COMMIT_UNKNOWN', 'The connection to Postgres broke during a commit; its outcome is unknown.', { cause: error })
   }
   if (results.at(-1)!.command !== 'COMMIT') {
-    throw new TidemarkError('TRANSACTION_ABORTED', 'Postgres answered the commit with a rollback: a statement of this transaction had failed.', {
-      remedy: 'Do not swallow errors of tx.query, or guard the statement by a savepoint.',
-    })
+    throw new TidemarkError(
+      'TRANSACTION_ABORTED',
+      'Postgres answered the commit with a rollback: a statement of this transaction had failed.',
+      {
+        remedy: 'Do not swallow errors of tx.query, or guard the statement by a savepoint.',
+      },
+    )
   }
   return results
 }
@@ -186,16 +201,9 @@ export async function rollBack(session: Session): Promise<Error | boolean> {
 /** Wraps the error of a broken connection; leaves every other error as it is. */
 export function connectionError(error: unknown, session: Session): unknown {
   if (TidemarkError.is(error) || (session.broken === null && !isConnectionFailure(error))) return error
-  return new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; the transaction was rolled back.', { cause: error })
-}
-
-const connectionCodes = new Set(['ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'EPIPE', 'ENOENT', 'EHOSTUNREACH', 'ENOTFOUND', '57P01', '57P02', '57P03', '53300'])
-
-/** Is this the failure of a connection rather than of a statement? Class 08 and the server's shut-down and start-up codes. */
-export function isConnectionFailure(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  return connectionCodes.has(code) || code.startsWith('08') || /^Connection terminated|not queryable|timeout exceeded when trying to connect/.test(error.message)
+  return new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; the transaction was rolled back.', {
+    cause: error,
+  })
 }
 
 function placeOfSettings({ host, port, database }: ConnectionSettings): string {

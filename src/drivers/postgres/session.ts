@@ -1,7 +1,16 @@
 import type { PoolClient } from 'pg'
 import { TidemarkError } from '../../errors.ts'
 import type { Row } from '../../message/transaction.ts'
-import { type Deliver, type PreparedStatement, type Statement, type StatementResult, StatementRun, StatementSkipped, prepareStatement } from './statement-run.ts'
+import { isConnectionFailure } from './connection-failure.ts'
+import {
+  type Deliver,
+  type PreparedStatement,
+  type Statement,
+  type StatementResult,
+  StatementRun,
+  StatementSkipped,
+  prepareStatement,
+} from './statement-run.ts'
 
 /** What a session needs of a `pg` client, checked against the real one by a type test. */
 export interface SessionClient extends Pick<PoolClient, 'query' | 'release' | 'on' | 'off'> {
@@ -114,6 +123,11 @@ export class Session {
     return sent
   }
 
+  #fail(error: unknown): void {
+    this.#failed = true
+    if (isConnectionFailure(error)) this.#broken ??= error
+  }
+
   async #settled(): Promise<void> {
     while (this.#inFlight !== null) await this.#inFlight
   }
@@ -128,7 +142,7 @@ export class Session {
       for (const statement of prepared) {
         this.#statements.push(statement)
         this.#deliver.push((error, result) => {
-          if (result === null) this.#failed = true
+          if (result === null) this.#fail(error)
           if (result !== null) results.push(result)
           else if (failure === null || failure instanceof StatementSkipped) failure ??= error
           left -= 1

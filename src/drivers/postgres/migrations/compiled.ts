@@ -16,7 +16,7 @@ export const migrations: Readonly<Record<MigrationSet, readonly Migration[]>> = 
   service: [
     {
       version: 1,
-      checksum: '2704e4a5ab79c2fed5e9173aab8872e44df8a41fbf42e8d43d7cc498d0bcf21f',
+      checksum: 'ef3c79ba73ade6c33069ba1c0bb0eafb2fce95556d9ba6f4d62d9acc1bf3a163',
       sql: `-- The outbox: messages of the service's own transactions, and how far each relay stream has come.
 
 create table {schema}.source (
@@ -87,23 +87,42 @@ create table {schema}.relay (
   floor_new bigint not null default 0,
   done_seq bigint not null default 0,
   finished boolean not null default true,
-  -- Some ids in relay_skip are to be left out of the next tick.
+  -- When \`done_seq\` last moved.
+  done_at timestamptz,
+  -- The tick takes along rows held back before.
+  releasing boolean not null default false,
+  -- Ids in relay_skip are to be left out of the next tick.
   skipping boolean not null default false,
-  system_identifier numeric not null,
+  system_identifier text not null,
   database_oid oid not null,
   -- The process that owns the stream, and when it was last heard of. Nobody takes a stream from an owner that is heard of.
   owner text,
   seen_at timestamptz not null default clock_timestamp()
 ) with (fillfactor = 50);
 
--- Ids already on the wire, left out of the tick after a rebase.
+-- A finished tick now and then, to tell about when a row was published. Nothing but the view below reads it.
+create table {schema}.relay_tick (
+  stream int not null,
+  finished_at timestamptz not null default clock_timestamp(),
+  cur pg_snapshot not null,
+  primary key (stream, finished_at)
+);
+
+-- Topics a stream has written to.
+create table {schema}.relay_topic (
+  stream int not null,
+  topic text not null,
+  primary key (stream, topic)
+);
+
+-- Ids that were on the wire already when a restored database went on: left out of its first tick.
 create table {schema}.relay_skip (
   stream int not null,
   id uuid not null,
   primary key (stream, id)
 );
 
--- Keys held back from the row on that the broker refused.
+-- Keys held back, from the row on that the broker refused.
 create table {schema}.relay_parked (
   aggregatetype text not null,
   aggregateid text not null,
@@ -111,36 +130,526 @@ create table {schema}.relay_parked (
   from_seq bigint not null,
   reason text not null,
   parked_at timestamptz not null default now(),
-  -- Asked for by an operator; the next tick takes the held rows of the key along and notes its number.
+  -- An operator asked for it; the next tick takes the held rows of the key along and notes its number here.
   releasing boolean not null default false,
   release_tick bigint,
   primary key (aggregatetype, aggregateid)
 );
 
--- The rows left out so far, exactly.
+-- The rows left out so far, one by one.
 create table {schema}.relay_held (
   stream int not null,
   seq bigint not null,
   id uuid not null,
   aggregatetype text not null,
   aggregateid text not null,
+  release_tick bigint,
   primary key (stream, seq)
 );
 create index relay_held_key on {schema}.relay_held (aggregatetype, aggregateid, seq);
 
--- Messages that will never be published, and who said so.
+-- Messages that will never be published, and who decided it.
 create table {schema}.relay_discarded (
   seq bigint primary key,
   id uuid not null,
   aggregatetype text not null,
   aggregateid text not null,
+  type text,
   reason text not null,
   actor text not null,
   discarded_at timestamptz not null default now()
 );
+
+-- The outbox as the textbooks draw it. \`published_at\` is null until the message is on the wire. Relays keep no time per message, so it is
+-- the end of the first noted tick that had it, up to a minute late.
+create view {schema}.outbox_messages as
+select o.id, o.aggregatetype as aggregate_type, o.aggregateid as aggregate_id, o.type as event_type, o.payload, o.created_at,
+  case when p.published then coalesce(
+    (select min(t.finished_at) from {schema}.relay_tick t where t.stream = p.stream and pg_visible_in_snapshot(o.xid, t.cur)),
+    p.done_at
+  ) end as published_at
+from {schema}.outbox o
+left join lateral (
+  select r.stream, r.done_at,
+    (pg_visible_in_snapshot(o.xid, r.prev) or pg_visible_in_snapshot(o.xid, r.cur) and (r.finished or o.seq <= r.done_seq))
+    and not exists (select from {schema}.relay_held h where h.stream = r.stream and h.seq = o.seq)
+    and not exists (select from {schema}.relay_discarded d where d.seq = o.seq) as published
+  from {schema}.relay r
+  where r.stream = {schema}.outbox_shard(o.aggregatetype, o.aggregateid, r.streams)
+) p on true;
+`,
+    },
+    {
+      version: 2,
+      checksum: 'ad0928cb5922192ba58ca8596b1dffe1f10d77cf3b439a745c614a53e5cd32f5',
+      sql: `-- The consumer: positions that move in the handlers' own transaction, what was handled, what waits, and what was given up.
+-- Lock order everywhere: consumer_position by lane, parked_key by key, dead_letter by id.
+
+-- Ends the statement, and with it the transaction, unless \`ok\`. The message tells the caller why.
+create function {schema}.consumer_require(ok boolean, otherwise text) returns boolean
+  language plpgsql as $$
+begin
+  if ok then
+    return true;
+  end if;
+  raise exception using errcode = 'TMC01', message = otherwise;
+end $$;
+
+-- One row per lane of a partition, as a group reads it. Rewritten by every batch: room on the page keeps that off the index.
+create table {schema}.consumer_position (
+  group_name text collate "C" not null,
+  topic text collate "C" not null,
+  -- The broker's: a topic made anew is another one.
+  topic_id text collate "C" not null,
+  partition int not null,
+  lane int not null,
+  -- The number of lanes this row belongs to.
+  lanes int not null check (lane >= 0 and lane < lanes),
+  -- Everything of this lane before it is handled, waits in parked_msg, or is in dead_letter.
+  next_offset bigint not null,
+  -- Rises with every owner.
+  epoch bigint not null default 0,
+  -- Rises whenever somebody else than the owner parks or holds a key of the lane.
+  holds bigint not null default 0,
+  -- How far the lane has come in each in-order stream: {"<source epoch>/<generation>/<stream>": [tick, seq]}.
+  high_water text not null default '{}',
+  primary key (group_name, topic_id, partition, lane)
+) with (fillfactor = 30, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+
+-- Identities of handled messages, for those that no high water covers. A ring of tables: the newest is written, all are looked into, and the
+-- oldest is emptied at once when its turn comes.
+create table {schema}.inbox (
+  group_name text collate "C" not null,
+  identity text collate "C" not null,
+  slot smallint not null,
+  primary key (group_name, identity, slot)
+) partition by list (slot);
+create table {schema}.inbox_0 partition of {schema}.inbox for values in (0);
+create table {schema}.inbox_1 partition of {schema}.inbox for values in (1);
+create table {schema}.inbox_2 partition of {schema}.inbox for values in (2);
+create table {schema}.inbox_3 partition of {schema}.inbox for values in (3);
+
+create table {schema}.inbox_rotation (
+  only_row boolean primary key default true check (only_row),
+  current smallint not null default 0,
+  -- Written as well for a while after a change, for the sake of transactions that have not seen it.
+  previous smallint,
+  since timestamptz not null default now()
+);
+insert into {schema}.inbox_rotation default values;
+
+-- A key that waits. Exists exactly while it has messages in parked_msg, or is held by somebody.
+create table {schema}.parked_key (
+  group_name text collate "C" not null,
+  topic_id text collate "C" not null,
+  partition int not null,
+  key bytea not null,
+  -- Keys may be longer than an index takes.
+  key_hash bytea not null generated always as (sha256(key)) stored,
+  -- Whoever works on the key. Tokens come from parked_lease and are never used again.
+  lease bigint,
+  lease_until timestamptz,
+  attempts int not null default 0,
+  next_attempt_at timestamptz not null default now(),
+  reason text not null,
+  held_by text,
+  primary key (group_name, topic_id, partition, key_hash)
+);
+create sequence {schema}.parked_lease;
+
+-- Messages of parked keys, as they stood in the log. The one with the smallest offset is the head of its key.
+create table {schema}.parked_msg (
+  group_name text collate "C" not null,
+  topic_id text collate "C" not null,
+  partition int not null,
+  key bytea not null,
+  key_hash bytea not null generated always as (sha256(key)) stored,
+  log_offset bigint not null,
+  topic text not null,
+  log_time timestamptz not null,
+  value bytea,
+  -- [[name, text | null | {"base64": …}], …]. Not jsonb, which refuses some texts.
+  headers json not null,
+  mode text not null default 'live' check (mode in ('live', 'replay')),
+  -- A dead letter that blocks its key: it stays the head, and nothing behind it runs.
+  dead boolean not null default false,
+  parked_at timestamptz not null default now(),
+  primary key (group_name, topic_id, partition, key_hash, log_offset)
+);
+
+create table {schema}.dead_letter (
+  id bigint generated always as identity primary key,
+  group_name text collate "C" not null,
+  topic text not null,
+  topic_id text collate "C" not null,
+  partition int not null,
+  log_offset bigint not null,
+  log_time timestamptz not null,
+  key bytea,
+  value bytea,
+  headers json not null,
+  message_id text,
+  type text,
+  handler text,
+  policy text not null check (policy in ('block', 'skip')),
+  state text not null default 'dead' check (state in ('dead', 'redriven', 'discarded')),
+  error_class text not null,
+  reason text not null,
+  stack text,
+  -- [{"at": …, "error": …}, …]
+  attempts json not null,
+  code_version text,
+  died_at timestamptz not null default now(),
+  unique (group_name, topic_id, partition, log_offset)
+);
+create index dead_letter_died_at on {schema}.dead_letter (group_name, state, died_at);
 `,
     },
   ],
   log: [
+    {
+      version: 1,
+      checksum: 'd1212d6de2d8eb3b2c08bee827ccaa3b3dbbe1447fe5f1deb4fa867e35a0a51b',
+      sql: `-- The broker's log: topics, their partitions' heads, senders, batches of records, and the groups that read them.
+
+create table {schema}.log_topic (
+  key int primary key generated always as identity,
+  name text not null unique,
+  -- Another one when a topic is made anew under the same name.
+  id uuid not null default gen_random_uuid(),
+  partitions int not null check (partitions > 0),
+  -- null: for ever.
+  retention_ms bigint,
+  retention_bytes bigint,
+  created_at timestamptz not null default now()
+);
+
+-- One row per partition. Appends lock it, in the order of (topic, partition), and so commit in the order of offsets.
+create table {schema}.log_head (
+  topic int not null references {schema}.log_topic on delete cascade,
+  partition int not null,
+  next_offset bigint not null default 0,
+  start_offset bigint not null default 0,
+  -- Milliseconds since 1970 of the last append; never goes back, even if the clock does.
+  last_ms bigint not null default 0,
+  bytes bigint not null default 0,
+  primary key (topic, partition)
+) with (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+
+-- Who may send, and what was sent last.
+create table {schema}.log_stream (
+  source text not null,
+  stream int not null,
+  -- (life of the source, epoch of the stream) rises with every owner.
+  life bigint not null,
+  epoch bigint not null,
+  -- The coordinate of the last record, in wire form.
+  last text,
+  primary key (source, stream)
+) with (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+
+-- What one append brought to one partition. No foreign key: its check would lock the topic's row in every append. The body's form is described in docs/design/postgres-log.md and read by log_records.
+create table {schema}.log_batch (
+  topic int not null,
+  partition int not null,
+  base_offset bigint not null,
+  records int not null,
+  appended_ms bigint not null,
+  body bytea not null,
+  primary key (topic, partition, base_offset)
+) with (autovacuum_vacuum_insert_scale_factor = 0.05);
+-- Never compressed: a fetch hands the bytes on as they are.
+alter table {schema}.log_batch alter column body set storage external;
+create index log_batch_time on {schema}.log_batch (topic, partition, appended_ms, base_offset);
+
+create table {schema}.log_group (
+  name text primary key,
+  -- Rises with every change of members, targets or owners; a member that knows it need not look.
+  version bigint not null default 0
+) with (fillfactor = 50);
+
+create table {schema}.log_member (
+  "group" text not null references {schema}.log_group on delete cascade,
+  id uuid not null,
+  client_id text,
+  topics text[] not null,
+  session_timeout_ms int not null,
+  drain_timeout_ms int not null,
+  -- Order of joining.
+  number bigint not null generated always as identity,
+  heartbeat_at timestamptz not null default clock_timestamp(),
+  primary key ("group", id)
+) with (fillfactor = 50);
+
+create table {schema}.log_assignment (
+  "group" text not null references {schema}.log_group on delete cascade,
+  topic int not null references {schema}.log_topic on delete cascade,
+  partition int not null,
+  -- Who reads it, and who is to. They differ while the owner drains.
+  owner uuid,
+  target uuid,
+  -- From then on the owner is no longer waited for.
+  give_away_at timestamptz,
+  primary key ("group", topic, partition)
+) with (fillfactor = 50);
+
+-- How far a group says it has come. For people and tools: Tidemark's own positions live in each service's database.
+create table {schema}.log_group_offset (
+  "group" text not null,
+  topic int not null references {schema}.log_topic on delete cascade,
+  partition int not null,
+  next_offset bigint not null,
+  committed_at timestamptz not null default now(),
+  primary key ("group", topic, partition)
+) with (fillfactor = 50);
+
+-- Appends the batches of one page, all or none, durably. Partitions come sorted by (topic, partition); \`bytes\` are the batches' lengths in
+-- \`bodies\`, one after the other. Outcomes: \`appended\` with the offset after each batch; \`fenced\`; \`moved\` when the stream's last coordinate is not
+-- \`known\`, because an earlier reply was lost; \`missing\` with the place of a batch whose partition does not exist.
+create function {schema}.log_append(
+  p_source text, p_stream int, p_life bigint, p_epoch bigint, p_known text, p_last text,
+  p_topics int[], p_partitions int[], p_records int[], p_bytes int[], p_bodies bytea,
+  out outcome text, out last text, out ends bigint[])
+language plpgsql as $$
+declare
+  next_one bigint;
+  at_ms bigint;
+  start int := 1;
+  held record;
+begin
+  if current_setting('synchronous_commit') in ('off', 'local') then
+    perform set_config('synchronous_commit', 'on', true);
+  end if;
+
+  select s.life, s.epoch, s.last into held from {schema}.log_stream s where s.source = p_source and s.stream = p_stream for no key update;
+  last := held.last;
+  if held.life is distinct from p_life or held.epoch is distinct from p_epoch then
+    outcome := 'fenced';
+    return;
+  elsif held.last is distinct from p_known then
+    outcome := 'moved';
+    return;
+  end if;
+
+  -- Looked at before anything is written, so that leaving is enough.
+  for i in 1 .. cardinality(p_topics) loop
+    perform from {schema}.log_head h where h.topic = p_topics[i] and h.partition = p_partitions[i] for no key update;
+    if not found then
+      outcome := 'missing';
+      ends := array[i];
+      return;
+    end if;
+  end loop;
+
+  for i in 1 .. cardinality(p_topics) loop
+    update {schema}.log_head h
+      set next_offset = h.next_offset + p_records[i],
+          last_ms = greatest(h.last_ms, floor(extract(epoch from clock_timestamp()) * 1000)),
+          bytes = h.bytes + p_bytes[i]
+      where h.topic = p_topics[i] and h.partition = p_partitions[i]
+      returning h.next_offset, h.last_ms into next_one, at_ms;
+    insert into {schema}.log_batch (topic, partition, base_offset, records, appended_ms, body)
+      values (p_topics[i], p_partitions[i], next_one - p_records[i], p_records[i], at_ms, substring(p_bodies from start for p_bytes[i]));
+    start := start + p_bytes[i];
+    ends[i] := next_one;
+  end loop;
+
+  if p_last is not null then
+    update {schema}.log_stream s set last = p_last where s.source = p_source and s.stream = p_stream;
+    last := p_last;
+  end if;
+  outcome := 'appended';
+end $$;
+
+-- Batches from the given offsets on, at most p_max_bytes of them, but one of one partition in any case. A partition with news gets its share of
+-- what is left, and its first batch if that fits at all; what it does not use goes to those after it. A partition asked for outside of what
+-- it holds is answered without a body, one without news not at all.
+create function {schema}.log_fetch(p_topics int[], p_partitions int[], p_offsets bigint[], p_max_bytes bigint)
+returns table (place int, start_offset bigint, end_offset bigint, base_offset bigint, records int, appended_ms bigint, body bytea)
+language plpgsql stable as $$
+declare
+  total bigint := 0;
+  used bigint;
+  share bigint;
+  size bigint;
+  news record;
+  batch record;
+begin
+  for news in
+    select a.place::int as place, a.topic, a.partition, a.asked, h.start_offset, h.next_offset, count(*) over () as waiting,
+           row_number() over (order by a.place) as served
+    from unnest(p_topics, p_partitions, p_offsets) with ordinality a(topic, partition, asked, place)
+    join {schema}.log_head h on h.topic = a.topic and h.partition = a.partition
+    where h.next_offset <> a.asked
+    order by a.place
+  loop
+    place := news.place;
+    start_offset := news.start_offset;
+    end_offset := news.next_offset;
+    if news.asked < news.start_offset or news.asked > news.next_offset then
+      base_offset := null; records := null; appended_ms := null; body := null;
+      return next;
+      continue;
+    end if;
+    used := 0;
+    share := (p_max_bytes - total) / (news.waiting - news.served + 1);
+    for batch in
+      select b.base_offset, b.records, b.appended_ms, b.body from {schema}.log_batch b
+      where b.topic = news.topic and b.partition = news.partition
+        and b.base_offset >= (select f.base_offset from {schema}.log_batch f
+          where f.topic = news.topic and f.partition = news.partition and f.base_offset <= news.asked order by f.base_offset desc limit 1)
+      order by b.base_offset
+    loop
+      size := octet_length(batch.body);
+      exit when total > 0 and used + size > share and (used > 0 or total + size > p_max_bytes);
+      used := used + size;
+      total := total + size;
+      base_offset := batch.base_offset; records := batch.records; appended_ms := batch.appended_ms; body := batch.body;
+      return next;
+      exit when used >= share;
+    end loop;
+  end loop;
+end $$;
+
+-- Those of the given partitions that reach past the given offsets. Cheap: it reads heads only.
+create function {schema}.log_news(p_topics int[], p_partitions int[], p_offsets bigint[])
+returns table (place int, end_offset bigint)
+language plpgsql stable as $$
+begin
+  return query
+    select a.place::int, h.next_offset
+    from unnest(p_topics, p_partitions, p_offsets) with ordinality a(topic, partition, asked, place)
+    join {schema}.log_head h on h.topic = a.topic and h.partition = a.partition
+    where h.next_offset > a.asked;
+end $$;
+
+-- Removes at most p_limit batches of one partition from its front: those past the topic's retention, by time or by bytes. Returns how many.
+create function {schema}.log_trim(p_topic int, p_partition int, p_limit int) returns int
+language plpgsql as $$
+declare
+  rule record;
+  head record;
+  oldest_ms bigint;
+  surplus bigint;
+  last_one bigint;
+  gone int := 0;
+  freed bigint := 0;
+  batch record;
+begin
+  select t.retention_ms, t.retention_bytes into rule from {schema}.log_topic t where t.key = p_topic;
+  select h.bytes, h.next_offset into head from {schema}.log_head h where h.topic = p_topic and h.partition = p_partition;
+  oldest_ms := floor(extract(epoch from clock_timestamp()) * 1000) - rule.retention_ms;
+  surplus := head.bytes - rule.retention_bytes;
+  for batch in
+    select b.base_offset, b.records, b.appended_ms, octet_length(b.body) as size from {schema}.log_batch b
+    where b.topic = p_topic and b.partition = p_partition order by b.base_offset limit p_limit
+  loop
+    exit when not coalesce(batch.appended_ms < oldest_ms, false) and not coalesce(freed < surplus, false);
+    last_one := batch.base_offset + batch.records;
+    gone := gone + 1;
+    freed := freed + batch.size;
+  end loop;
+  if gone = 0 then
+    return 0;
+  end if;
+  delete from {schema}.log_batch b where b.topic = p_topic and b.partition = p_partition and b.base_offset < last_one;
+  -- Last, because appends wait for this row.
+  update {schema}.log_head h set start_offset = last_one, bytes = h.bytes - freed where h.topic = p_topic and h.partition = p_partition;
+  return gone;
+end $$;
+
+-- A number of the batch format: seven bits a byte, the lowest first.
+create function {schema}.log_varint(p_body bytea, p_at int, out value int, out after int)
+language plpgsql immutable strict as $$
+declare
+  shift int := 0;
+  byte int;
+begin
+  value := 0;
+  after := p_at;
+  loop
+    byte := get_byte(p_body, after);
+    after := after + 1;
+    value := value | ((byte & 127) << shift);
+    exit when byte < 128;
+    shift := shift + 7;
+  end loop;
+end $$;
+
+-- Bytes as text: as they are where they are UTF-8 without zeros, else escaped.
+create function {schema}.log_text(p_bytes bytea) returns text
+language plpgsql immutable strict as $$
+begin
+  return convert_from(p_bytes, 'UTF8');
+exception when others then
+  return encode(p_bytes, 'escape');
+end $$;
+
+-- The records of one batch, decoded.
+create function {schema}.log_decode(p_base bigint, p_records int, p_body bytea)
+returns table ("offset" bigint, key bytea, value bytea, headers jsonb)
+language plpgsql immutable as $$
+declare
+  at int := 1;
+  n record;
+  count int;
+  names text[] := '{}';
+  name int;
+begin
+  if get_byte(p_body, 0) <> 1 then
+    raise exception 'batch format %, expected 1', get_byte(p_body, 0);
+  end if;
+  select * into n from {schema}.log_varint(p_body, at);
+  at := n.after;
+  for i in 1 .. n.value loop
+    select * into n from {schema}.log_varint(p_body, at);
+    names := names || {schema}.log_text(substring(p_body from n.after + 1 for n.value));
+    at := n.after + n.value;
+  end loop;
+  for i in 0 .. p_records - 1 loop
+    "offset" := p_base + i;
+    select * into n from {schema}.log_varint(p_body, at);
+    key := case when n.value > 0 then substring(p_body from n.after + 1 for n.value - 1) end;
+    at := n.after + greatest(n.value - 1, 0);
+    select * into n from {schema}.log_varint(p_body, at);
+    value := case when n.value > 0 then substring(p_body from n.after + 1 for n.value - 1) end;
+    at := n.after + greatest(n.value - 1, 0);
+    select * into n from {schema}.log_varint(p_body, at);
+    at := n.after;
+    count := n.value;
+    headers := '[]';
+    for j in 1 .. count loop
+      select * into n from {schema}.log_varint(p_body, at);
+      name := n.value;
+      select * into n from {schema}.log_varint(p_body, n.after);
+      headers := headers || jsonb_build_array(jsonb_build_array(names[name + 1],
+        case when n.value > 0 then {schema}.log_text(substring(p_body from n.after + 1 for (n.value - 1) / 2)) end));
+      at := n.after + greatest(n.value - 1, 0) / 2;
+    end loop;
+    return next;
+  end loop;
+end $$;
+
+-- For looking inside: the records of a partition from an offset on.
+--   select "offset", at, key_text, value_text, headers from log_records('outbox.event.order', 0, 0) limit 20
+create function {schema}.log_records(p_topic text, p_partition int, p_from bigint default 0)
+returns table ("offset" bigint, at timestamptz, key_text text, value_text text, headers jsonb, key bytea, value bytea)
+language sql stable as $$
+  select d."offset", to_timestamp(b.appended_ms / 1000.0), {schema}.log_text(d.key), {schema}.log_text(d.value), d.headers, d.key, d.value
+  from {schema}.log_topic t
+  join {schema}.log_batch b on b.topic = t.key and b.partition = p_partition and b.base_offset + b.records > p_from
+  cross join lateral {schema}.log_decode(b.base_offset, b.records, b.body) d
+  where t.name = p_topic and d."offset" >= p_from
+  order by b.base_offset, d."offset"
+$$;
+
+-- How full each partition is, and how far each group says it has come.
+create view {schema}.log_partitions as
+  select t.name as topic, h.partition, h.start_offset, h.next_offset, h.bytes, to_timestamp(nullif(h.last_ms, 0) / 1000.0) as last_append,
+         (select coalesce(jsonb_object_agg(o."group", o.next_offset), '{}') from {schema}.log_group_offset o
+           where o.topic = h.topic and o.partition = h.partition) as groups
+  from {schema}.log_topic t join {schema}.log_head h on h.topic = t.key;
+`,
+    },
   ],
 }

@@ -10,6 +10,8 @@ export interface MigrationOptions {
   readonly set: MigrationSet
   /** @default 'tidemark' */
   readonly schema?: string
+  /** `false`: only check, as `requireSchema` does, for roles that may not migrate. @default true */
+  readonly apply?: boolean
 }
 
 /** What a call changed. */
@@ -35,6 +37,7 @@ interface Applied {
 export async function migrate(target: PostgresDatabase | Session, options: MigrationOptions): Promise<MigrationReport> {
   if ('lease' in target) return target.use((session) => migrate(session, options))
   const { set, schema = defaultSchema } = options
+  if (options.apply === false) return { applied: [], version: await requireSchema(target, options) }
   const applied: number[] = []
   let version = 0
   await inTransaction(target, (session) => prepare(session, set, schema))
@@ -48,16 +51,16 @@ export async function migrate(target: PostgresDatabase | Session, options: Migra
 
 /**
  * For processes without the right to migrate: rejects with `SCHEMA_MISSING` when a file of this version is not applied, and as `migrate` does
- * otherwise. Changes nothing.
+ * otherwise. Changes nothing. Returns the schema's version.
  */
-export async function requireSchema(target: PostgresDatabase | Session, options: MigrationOptions): Promise<void> {
+export async function requireSchema(target: PostgresDatabase | Session, options: MigrationOptions): Promise<number> {
   const { set, schema = defaultSchema } = options
   const table = `${quotedSchema(schema)}.migration`
   const [found] = await target.query<{ found: boolean }>('select to_regclass($1) is not null as found', [table])
   const applied = found!.found ? await readApplied(target, set, schema) : []
   check(set, schema, applied)
   const missing = migrations[set].filter((known) => !applied.some((one) => one.version === known.version))
-  if (missing.length === 0) return
+  if (missing.length === 0) return highest(applied)
   throw new TidemarkError(
     'SCHEMA_MISSING',
     `The schema "${schema}" lacks ${missing.length} of the ${set} migrations (from ${missing[0]!.version} on).`,

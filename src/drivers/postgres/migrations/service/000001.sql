@@ -68,23 +68,42 @@ create table {schema}.relay (
   floor_new bigint not null default 0,
   done_seq bigint not null default 0,
   finished boolean not null default true,
-  -- Some ids in relay_skip are to be left out of the next tick.
+  -- When `done_seq` last moved.
+  done_at timestamptz,
+  -- The tick takes along rows held back before.
+  releasing boolean not null default false,
+  -- Ids in relay_skip are to be left out of the next tick.
   skipping boolean not null default false,
-  system_identifier numeric not null,
+  system_identifier text not null,
   database_oid oid not null,
   -- The process that owns the stream, and when it was last heard of. Nobody takes a stream from an owner that is heard of.
   owner text,
   seen_at timestamptz not null default clock_timestamp()
 ) with (fillfactor = 50);
 
--- Ids already on the wire, left out of the tick after a rebase.
+-- A finished tick now and then, to tell about when a row was published. Nothing but the view below reads it.
+create table {schema}.relay_tick (
+  stream int not null,
+  finished_at timestamptz not null default clock_timestamp(),
+  cur pg_snapshot not null,
+  primary key (stream, finished_at)
+);
+
+-- Topics a stream has written to.
+create table {schema}.relay_topic (
+  stream int not null,
+  topic text not null,
+  primary key (stream, topic)
+);
+
+-- Ids that were on the wire already when a restored database went on: left out of its first tick.
 create table {schema}.relay_skip (
   stream int not null,
   id uuid not null,
   primary key (stream, id)
 );
 
--- Keys held back from the row on that the broker refused.
+-- Keys held back, from the row on that the broker refused.
 create table {schema}.relay_parked (
   aggregatetype text not null,
   aggregateid text not null,
@@ -92,30 +111,50 @@ create table {schema}.relay_parked (
   from_seq bigint not null,
   reason text not null,
   parked_at timestamptz not null default now(),
-  -- Asked for by an operator; the next tick takes the held rows of the key along and notes its number.
+  -- An operator asked for it; the next tick takes the held rows of the key along and notes its number here.
   releasing boolean not null default false,
   release_tick bigint,
   primary key (aggregatetype, aggregateid)
 );
 
--- The rows left out so far, exactly.
+-- The rows left out so far, one by one.
 create table {schema}.relay_held (
   stream int not null,
   seq bigint not null,
   id uuid not null,
   aggregatetype text not null,
   aggregateid text not null,
+  release_tick bigint,
   primary key (stream, seq)
 );
 create index relay_held_key on {schema}.relay_held (aggregatetype, aggregateid, seq);
 
--- Messages that will never be published, and who said so.
+-- Messages that will never be published, and who decided it.
 create table {schema}.relay_discarded (
   seq bigint primary key,
   id uuid not null,
   aggregatetype text not null,
   aggregateid text not null,
+  type text,
   reason text not null,
   actor text not null,
   discarded_at timestamptz not null default now()
 );
+
+-- The outbox as the textbooks draw it. `published_at` is null until the message is on the wire. Relays keep no time per message, so it is
+-- the end of the first noted tick that had it, up to a minute late.
+create view {schema}.outbox_messages as
+select o.id, o.aggregatetype as aggregate_type, o.aggregateid as aggregate_id, o.type as event_type, o.payload, o.created_at,
+  case when p.published then coalesce(
+    (select min(t.finished_at) from {schema}.relay_tick t where t.stream = p.stream and pg_visible_in_snapshot(o.xid, t.cur)),
+    p.done_at
+  ) end as published_at
+from {schema}.outbox o
+left join lateral (
+  select r.stream, r.done_at,
+    (pg_visible_in_snapshot(o.xid, r.prev) or pg_visible_in_snapshot(o.xid, r.cur) and (r.finished or o.seq <= r.done_seq))
+    and not exists (select from {schema}.relay_held h where h.stream = r.stream and h.seq = o.seq)
+    and not exists (select from {schema}.relay_discarded d where d.seq = o.seq) as published
+  from {schema}.relay r
+  where r.stream = {schema}.outbox_shard(o.aggregatetype, o.aggregateid, r.streams)
+) p on true;

@@ -1,0 +1,53 @@
+import type { OutboxMessage } from '../../message/outbox-message.ts'
+import type { Transaction } from '../../message/transaction.ts'
+import type { DatabaseDriver, ServiceDatabase } from '../port.ts'
+import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
+import { migrate } from './migrations/migrate.ts'
+import { PostgresConsumerStore } from './postgres-consumer-store.ts'
+import { PostgresOutboxStore } from './postgres-outbox-store.ts'
+import { appendStatements } from './queries/outbox.ts'
+
+export interface PostgresOptions extends PostgresDatabaseOptions {
+  /** Where Tidemark's own tables live. @default `tidemark` */
+  readonly schema?: string
+  /** Bring the tables up to date when the service opens. `false`: check only, for roles that may not. @default true */
+  readonly migrate?: boolean
+}
+
+/**
+ * The service's Postgres database: yours by `pool`, or by `connectionString`.
+ *
+ * ```ts
+ * service('shop', { database: postgres({ pool }) })
+ * ```
+ */
+export function postgres(options: PostgresOptions): DatabaseDriver {
+  const { schema = 'tidemark' } = options
+  return {
+    async open() {
+      const database = new PostgresDatabase(options)
+      try {
+        await migrate(database, { set: 'service', schema, apply: options.migrate ?? true })
+        return openDatabase(database, schema)
+      } catch (error) {
+        await database.close()
+        throw error
+      }
+    },
+  }
+}
+
+function openDatabase(database: PostgresDatabase, schema: string): ServiceDatabase {
+  return {
+    outbox: new PostgresOutboxStore({ database, schema }),
+    consumer: new PostgresConsumerStore({ database, schema }),
+    place: database.place,
+    transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
+      database.transaction(work, async () => {
+        const messages = await publish()
+        return messages.length === 0 ? [] : appendStatements(schema, messages)
+      }),
+    query: (text, params) => database.query(text, params),
+    close: () => database.close(),
+  }
+}

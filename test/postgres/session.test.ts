@@ -1,0 +1,231 @@
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
+import { StatementSkipped } from '../../src/drivers/postgres/statement-run.ts'
+import { TidemarkError } from '../../src/errors.ts'
+import { type TestDatabase, testDatabase } from '../support/postgres.ts'
+
+let server: TestDatabase
+let database: PostgresDatabase
+
+beforeAll(async () => {
+  server = await testDatabase()
+  database = new PostgresDatabase({ connection: () => server.connection })
+  await database.query('create table entry (id int primary key, note text)')
+})
+afterAll(async () => {
+  await database.close()
+  await server.drop()
+})
+
+describe('a session', () => {
+  test('sends the statements of one turn in order and gives each its own rows', async () => {
+    const answers = await database.use((session) =>
+      Promise.all([
+        session.query('select 1 as n'),
+        session.query('select $1::int + 1 as n', [1]),
+        session.query('select generate_series(1, 3) as n'),
+        session.query('select null::text as n, now() > $1::timestamptz as later', [new Date(0)]),
+      ]),
+    )
+    expect(answers).toEqual([[{ n: 1 }], [{ n: 2 }], [{ n: 1 }, { n: 2 }, { n: 3 }], [{ n: null, later: true }]])
+  })
+
+  test('uses one round trip for many statements', async () => {
+    const counted = await database.use(async (session) => {
+      let sent = 0
+      const client = session.client
+      const query = client.query.bind(client) as (run: unknown) => unknown
+      client.query = ((run: unknown) => {
+        sent += 1
+        return query(run)
+      }) as typeof client.query
+      await Promise.all(Array.from({ length: 500 }, (_, i) => session.query('select $1::int as n', [i])))
+      return sent
+    })
+    expect(counted).toBe(1)
+  })
+
+  test('reads values as pg does: bytes, numbers, json, arrays, unicode', async () => {
+    const sql = `select decode('00ff80', 'hex') as bytes, 7::bigint as big, 1.5::float8 as float, '{"a":[1]}'::jsonb as json, array['x','ü"'] as list, '🂡' as card`
+    const [row] = await database.query(sql)
+    expect(row).toEqual({ bytes: Buffer.from([0, 255, 128]), big: '7', float: 1.5, json: { a: [1] }, list: ['x', 'ü"'], card: '🂡' })
+  })
+
+  test('gives the error to the statement that failed and says of the later ones that they did not run', async () => {
+    const outcomes = await database.use((session) =>
+      Promise.allSettled([session.query('select 1 as n'), session.query('select 1 / 0'), session.query('select 2 as n')]),
+    )
+    expect(outcomes[0]).toMatchObject({ status: 'fulfilled' })
+    expect(outcomes[1]).toMatchObject({ status: 'rejected', reason: { code: '22012' } })
+    expect(outcomes[2]!.status === 'rejected' && outcomes[2]!.reason).toBeInstanceOf(StatementSkipped)
+  })
+
+  test('works on after an error', async () => {
+    const rows = await database.use(async (session) => {
+      await expect(session.query('select no_such_column')).rejects.toMatchObject({ code: '42703' })
+      return session.query('select 3 as n')
+    })
+    expect(rows).toEqual([{ n: 3 }])
+  })
+
+  test('refuses a parameter without a wire form before anything of the turn is sent wrongly', async () => {
+    const circular: Record<string, unknown> = {}
+    circular['self'] = circular
+    const outcomes = await database.use((session) =>
+      Promise.allSettled([session.query('select 1 as n'), session.query('select $1::jsonb', [circular]), session.query('select 2 as n')]),
+    )
+    expect(outcomes.map((outcome) => outcome.status)).toEqual(['fulfilled', 'rejected', 'fulfilled'])
+  })
+
+  test('runs a script of several commands', async () => {
+    await expect(database.query('select 1 as n; select 2 as n')).resolves.toEqual([{ n: 2 }])
+  })
+
+  test('keeps the order when the client itself is used in between', async () => {
+    const seen = await database.use(async (session) => {
+      await session.script('create temp table step (n serial, what text)')
+      const first = session.query("insert into step (what) values ('session')")
+      const second = session.client.query("insert into step (what) values ('client')")
+      const third = session.query("insert into step (what) values ('session again')")
+      await Promise.all([first, second, third])
+      return session.query('select what from step order by n')
+    })
+    expect(seen.map((row) => row['what'])).toEqual(['session', 'client', 'session again'])
+  })
+
+  test('rejects everything asked when the server ends the connection', async () => {
+    const session = await database.lease()
+    const [{ pid }] = (await session.query<{ pid: number }>('select pg_backend_pid() as pid')) as [{ pid: number }]
+    const slow = session.query('select pg_sleep(60)')
+    const behind = session.query('select 1')
+    await database.query('select pg_terminate_backend($1)', [pid])
+    await expect(slow).rejects.toThrow()
+    await expect(behind).rejects.toThrow()
+    expect(session.broken).not.toBeNull()
+    session.release()
+  })
+
+  test('a statement that was never sent rejects when the connection is given back', async () => {
+    const session = await database.lease()
+    const unsent = session.query('select 1')
+    session.release()
+    await expect(unsent).rejects.toMatchObject({ code: 'TRANSACTION_CLOSED' })
+  })
+})
+
+describe('a transaction', () => {
+  test('commits what it did, with the last statements', async () => {
+    await database.transaction(
+      async (tx) => tx.query('insert into entry values ($1, $2)', [1, 'one']),
+      async () => [{ text: 'insert into entry values ($1, $2)', params: [2, 'two'] }],
+    )
+    expect(await database.query('select id from entry where id in (1, 2) order by id')).toEqual([{ id: 1 }, { id: 2 }])
+  })
+
+  test('rolls back what was done when its work throws', async () => {
+    const failing = database.transaction(async (tx) => {
+      await tx.query('insert into entry values (10, null)')
+      throw new Error('no')
+    })
+    await expect(failing).rejects.toThrow('no')
+    expect(await database.query('select from entry where id = 10')).toEqual([])
+  })
+
+  test('rolls back what was done when the last statements fail', async () => {
+    const failing = database.transaction(
+      async (tx) => tx.query('insert into entry values (11, null)'),
+      async () => [{ text: 'insert into entry values (11, null)' }],
+    )
+    await expect(failing).rejects.toMatchObject({ code: '23505' })
+    expect(await database.query('select from entry where id = 11')).toEqual([])
+  })
+
+  test('is a failure when an error was swallowed', async () => {
+    const failing = database.transaction(async (tx) => {
+      await tx.query('insert into entry values (12, null)')
+      await tx.query('select 1 / 0').catch(() => undefined)
+    })
+    await expect(failing).rejects.toMatchObject({ code: 'TRANSACTION_ABORTED' })
+    expect(await database.query('select from entry where id = 12')).toEqual([])
+  })
+
+  test('is not a failure when a savepoint undid the error', async () => {
+    await database.transaction(async (tx) => {
+      await tx.query('insert into entry values (13, null)')
+      await tx.query('savepoint before')
+      await tx.query('select 1 / 0').catch(() => undefined)
+      await tx.query('rollback to savepoint before')
+    })
+    expect(await database.query('select id from entry where id = 13')).toEqual([{ id: 13 }])
+  })
+
+  test('begins before a statement on the raw client', async () => {
+    const failing = database.transaction(async (tx) => {
+      await tx.raw.query('insert into entry values (14, null)')
+      throw new Error('no')
+    })
+    await expect(failing).rejects.toThrow('no')
+    expect(await database.query('select from entry where id = 14')).toEqual([])
+  })
+
+  test('tells the status of a transaction, also after a statement failed', async () => {
+    const statuses = await database.use(async (session) => {
+      const seen = [await session.transactionStatus()]
+      await session.query('begin')
+      seen.push(await session.transactionStatus())
+      await session.query('select 1 / 0').catch(() => undefined)
+      seen.push(await session.transactionStatus())
+      await session.query('rollback')
+      return [...seen, await session.transactionStatus()]
+    })
+    expect(statuses).toEqual(['none', 'open', 'failed', 'none'])
+  })
+
+  test('a connection lost in mid-work is an error that may be retried, and gives the connection up', async () => {
+    const failing = database.transaction(async (tx) => {
+      const [{ pid }] = (await tx.query<{ pid: number }>('select pg_backend_pid() as pid')) as [{ pid: number }]
+      await database.query('select pg_terminate_backend($1)', [pid])
+      await tx.query('select 1')
+    })
+    await expect(failing).rejects.toMatchObject({ code: 'DATABASE_CONNECTION_LOST', retryable: true })
+    await expect(database.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
+  })
+})
+
+describe('connecting', () => {
+  test('says what was tried when nothing listens there, without the password', async () => {
+    const nowhere = new PostgresDatabase({ connectionString: 'postgres://user:s3cret@127.0.0.1:1/shop' })
+    const failure: unknown = await nowhere.query('select 1').catch((error: unknown) => error)
+    expect(TidemarkError.is(failure, 'DATABASE_UNREACHABLE')).toBe(true)
+    expect(String(failure)).toContain('127.0.0.1:1/shop')
+    expect(JSON.stringify(failure) + String(failure)).not.toContain('s3cret')
+    await nowhere.close()
+  })
+
+  test('revives once and tries again when the first attempt fails', async () => {
+    let port = 1
+    const revived = new PostgresDatabase({
+      connection: () => ({ ...server.connection, port }),
+      revive: async () => {
+        port = server.connection.port
+      },
+    })
+    await expect(revived.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
+    await revived.close()
+  })
+
+  test('works on a pool that was given, and does not end it', async () => {
+    const pool = new pg.Pool(server.connection)
+    const given = new PostgresDatabase({ pool })
+    await expect(given.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
+    await given.close()
+    await expect(pool.query('select 1')).resolves.toBeDefined()
+    await pool.end()
+  })
+
+  test('refuses options that name no server or two', () => {
+    expect(() => new PostgresDatabase({})).toThrow(/exactly one/)
+    expect(() => new PostgresDatabase({ connectionString: 'postgres://x', connection: () => server.connection })).toThrow(/exactly one/)
+  })
+})
