@@ -34,6 +34,7 @@ if (process.argv.includes('--check')) {
   writeFileSync(target, compiled)
 }
 
+/** @param {string} set */
 function migrations(set) {
   if (!existsSync(`${folder}${set}`)) return []
   const files = readdirSync(`${folder}${set}`)
@@ -47,6 +48,7 @@ function migrations(set) {
   })
 }
 
+/** @param {{ version: number, checksum: string, sql: string }} migration */
 function entry({ version, checksum, sql }) {
   const literal = sql.replaceAll('\\', '\\\\').replaceAll('`', '\\`').replaceAll('${', '\\${')
   return `    {\n      version: ${version},\n      checksum: '${checksum}',\n      sql: \`${literal}\`,\n    },\n`
