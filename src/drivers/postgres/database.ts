@@ -172,7 +172,7 @@ export async function commit(session: Session, last: readonly Statement[]): Prom
   try {
     results = await session.run([...last, { text: 'commit' }])
   } catch (error) {
-    if (session.broken === null && !isConnectionFailure(error)) throw error
+    if (session.broken === null) throw error
     throw new TidemarkError('COMMIT_UNKNOWN', 'The connection to Postgres broke during a commit; its outcome is unknown.', { cause: error })
   }
   if (results.at(-1)!.command !== 'COMMIT') {
@@ -198,9 +198,9 @@ export async function rollBack(session: Session): Promise<Error | boolean> {
   }
 }
 
-/** Wraps the error of a broken connection; leaves every other error as it is. */
+/** Wraps what was thrown while the connection broke. Other errors stay as they are, a refused connection to somewhere else among them. */
 export function connectionError(error: unknown, session: Session): unknown {
-  if (TidemarkError.is(error) || (session.broken === null && !isConnectionFailure(error))) return error
+  if (TidemarkError.is(error) || session.broken === null) return error
   return new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; the transaction was rolled back.', {
     cause: error,
   })
