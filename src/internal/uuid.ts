@@ -19,7 +19,7 @@ const counterLimit = 0x1000
  * clock stands still or goes back: the last millisecond is kept then, a counter rises in the 12 bits behind it, and where the counter is full
  * the time part runs ahead. 62 further bits are random, so generators of different processes do not collide.
  */
-export function uuid7Generator(sources: UuidSources = {}): () => string {
+export function uuidv7Generator(sources: UuidSources = {}): () => string {
   const now = sources.now ?? Date.now
   const fill = sources.fill ?? ((bytes: Uint8Array) => void randomFillSync(bytes))
   const random = new Uint8Array(idsPerFill * randomPerId)
@@ -45,6 +45,12 @@ export function uuid7Generator(sources: UuidSources = {}): () => string {
     return format(lastMs, counter, random, at + 2)
   }
 }
+
+/**
+ * The process's own generator, for everything that does not run on a virtual clock. It is shared on purpose: the ids of all services in one
+ * process rise together. Its state is a millisecond and a counter, which nobody can set or depend on.
+ */
+export const uuidv7 = uuidv7Generator()
 
 const hex = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
 
