@@ -3,4 +3,25 @@
  *
  * @module
  */
-export default function globalSetup(): void {}
+import { join } from 'node:path'
+import type { TestProject } from 'vitest/node'
+import { embedded } from '../../src/drivers/postgres/embedded/index.ts'
+import { makeServerDirectory, removeLeftovers, removeServerDirectory } from './test-run.ts'
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** Where the server of this run lives. The first test file that needs it starts it, so that a run of pure tests starts none. */
+    readonly postgresDirectory: string
+  }
+}
+
+export default async function globalSetup(project: TestProject): Promise<() => Promise<void>> {
+  await removeLeftovers()
+  const directory = await makeServerDirectory()
+  project.provide('postgresDirectory', join(directory, 'postgres'))
+  return async () => {
+    if (process.env['TIDEMARK_TEST_KEEP'] !== '1') return removeServerDirectory(directory)
+    await embedded({ directory: join(directory, 'postgres') }).stop()
+    process.stderr.write(`The databases of failed test files are kept until the next run in ${directory}.\n`)
+  }
+}
