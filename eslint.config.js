@@ -64,7 +64,17 @@ export default tseslint.config(
       'import-x/no-restricted-paths': ['error', { basePath: import.meta.dirname, zones: importZones() }],
       'import-x/no-cycle': 'error',
       'import-x/no-self-import': 'error',
-      'no-restricted-imports': ['error', { patterns: [{ group: ['tidemark', 'tidemark/*', '**/test/**', '**/bench/**', '**/examples/**'], message: 'The library stands on its own files.' }] }],
+      'no-restricted-imports': [
+        'error',
+        {
+          patterns: [
+            {
+              group: ['tidemark', 'tidemark/*', '**/test/**', '**/bench/**', '**/examples/**'],
+              message: 'The library stands on its own files.',
+            },
+          ],
+        },
+      ],
     },
   },
   { files: ['src/cli/**/*.ts', 'examples/**/*.ts', 'bench/**/*.ts', ...tests, ...scripts], rules: { 'no-console': 'off' } },
@@ -72,7 +82,10 @@ export default tseslint.config(
     files: ['examples/**/*.ts'],
     ignores: tests,
     rules: {
-      'no-restricted-imports': ['error', { patterns: [{ group: ['**/src/**'], message: "An example imports what a user can: 'tidemark' and its subpaths." }] }],
+      'no-restricted-imports': [
+        'error',
+        { patterns: [{ group: ['**/src/**'], message: "An example imports what a user can: 'tidemark' and its subpaths." }] },
+      ],
     },
   },
   { files: tests, rules: { '@typescript-eslint/no-dynamic-delete': 'off' } },

@@ -23,7 +23,8 @@ if (name === undefined || !names.includes(name)) {
 
 await ensureInstalled()
 const node = await node24()
-if (node === undefined) process.stderr.write(`No Node 24 can be brought to ${process.platform} on ${process.arch}; the figures are of ${process.version}.\n`)
+if (node === undefined)
+  process.stderr.write(`No Node 24 can be brought to ${process.platform} on ${process.arch}; the figures are of ${process.version}.\n`)
 process.exitCode = await runChild(
   node ?? process.execPath,
   ['--conditions=tidemark-source', '--import', 'tsx', join(folder, `${name}.ts`), ...options],

@@ -75,7 +75,8 @@ async function someoneElseInstalls(folder) {
   const installer = recordedInstaller(file)
   if (installer === undefined) return false
   if (isInstaller(installer)) process.stderr.write(`Waiting for the installation that runs as process ${installer} ...\n`)
-  for (let current = recordedInstaller(file); current !== undefined && isInstaller(current); current = recordedInstaller(file)) await delay(200)
+  for (let current = recordedInstaller(file); current !== undefined && isInstaller(current); current = recordedInstaller(file))
+    await delay(200)
   rmSync(file, { force: true })
   return true
 }

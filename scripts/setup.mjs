@@ -23,12 +23,17 @@ export function setup({ dryRun = false } = {}) {
   const privilege = privilegePrefix()
   if (!isDebianLike()) return refuse('this is not a Debian-like system (no apt-get). Install what is named above by your own means.')
   if (privilege === undefined) return refuse('apt-get needs root, and there is no sudo. Run `npm run setup` as root.')
-  for (const command of commands(missing.map(({ apt }) => apt), privilege)) {
+  for (const command of commands(
+    missing.map(({ apt }) => apt),
+    privilege,
+  )) {
     say(`setup: ${command.join(' ')}${dryRun ? '   (dry run, not done)' : ''}`)
     if (!dryRun && !run(command)) return refuse('apt-get failed; what it says stands above.')
   }
   const still = dryRun ? [] : missingSystemPackages()
-  return still.length === 0 ? 0 : refuse(`installed, but not found where expected: ${still.map(({ apt, provides }) => `${apt} (${provides.join(', ')})`).join('; ')}`)
+  return still.length === 0
+    ? 0
+    : refuse(`installed, but not found where expected: ${still.map(({ apt, provides }) => `${apt} (${provides.join(', ')})`).join('; ')}`)
 }
 
 /**

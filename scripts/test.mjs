@@ -20,7 +20,8 @@ if (inCi && missingSystemPackages().length > 0) setup()
 const missing = missingSystemPackages()
 const { report, exitCode } = await runVitest(process.argv.slice(2))
 const summary = summarise(report, exitCode)
-for (const { apt, neededBy } of missing) process.stdout.write(`skipped for want of the system package ${apt}: ${neededBy}; \`npm run setup\` brings it\n`)
+for (const { apt, neededBy } of missing)
+  process.stdout.write(`skipped for want of the system package ${apt}: ${neededBy}; \`npm run setup\` brings it\n`)
 process.stdout.write(`${summary.line}\n`)
 process.exitCode = summary.exitCode
 

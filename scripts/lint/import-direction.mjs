@@ -48,7 +48,15 @@ function driverZones() {
 function frontDoorZones() {
   const inside = layers.flatMap(({ folders }) => folders).filter((folder) => !['console', 'cli'].includes(folder))
   return [
-    { target: './src/index.ts', from: ['./src/console', './src/cli'], message: 'The front door does not bring the console or the command line.' },
-    ...inside.map((folder) => ({ target: `./src/${folder}`, from: './src/index.ts', message: 'Import the file itself, not the front door.' })),
+    {
+      target: './src/index.ts',
+      from: ['./src/console', './src/cli'],
+      message: 'The front door does not bring the console or the command line.',
+    },
+    ...inside.map((folder) => ({
+      target: `./src/${folder}`,
+      from: './src/index.ts',
+      message: 'Import the file itself, not the front door.',
+    })),
   ]
 }
