@@ -3,20 +3,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { StatementSkipped } from '../../src/drivers/postgres/statement-run.ts'
 import { TidemarkError } from '../../src/errors.ts'
-import { type TestDatabase, testDatabase } from '../support/postgres.ts'
+import { testDatabase } from '../support/postgres.ts'
 
-let server: TestDatabase
-let database: PostgresDatabase
+const server = await testDatabase()
+const database = new PostgresDatabase({ connection: () => server.connection() })
 
-beforeAll(async () => {
-  server = await testDatabase()
-  database = new PostgresDatabase({ connection: () => server.connection })
-  await database.query('create table entry (id int primary key, note text)')
-})
-afterAll(async () => {
-  await database.close()
-  await server.drop()
-})
+beforeAll(() => database.query('create table entry (id int primary key, note text)'))
+afterAll(() => database.close())
 
 describe('a session', () => {
   test('sends the statements of one turn in order and gives each its own rows', async () => {
@@ -206,9 +199,9 @@ describe('connecting', () => {
   test('revives once and tries again when the first attempt fails', async () => {
     let port = 1
     const revived = new PostgresDatabase({
-      connection: () => ({ ...server.connection, port }),
+      connection: () => ({ ...server.connection(), port }),
       revive: async () => {
-        port = server.connection.port
+        port = server.connection().port
       },
     })
     await expect(revived.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
@@ -216,7 +209,7 @@ describe('connecting', () => {
   })
 
   test('works on a pool that was given, and does not end it', async () => {
-    const pool = new pg.Pool(server.connection)
+    const pool = new pg.Pool(server.connection())
     const given = new PostgresDatabase({ pool })
     await expect(given.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
     await given.close()
@@ -226,6 +219,6 @@ describe('connecting', () => {
 
   test('refuses options that name no server or two', () => {
     expect(() => new PostgresDatabase({})).toThrow(/exactly one/)
-    expect(() => new PostgresDatabase({ connectionString: 'postgres://x', connection: () => server.connection })).toThrow(/exactly one/)
+    expect(() => new PostgresDatabase({ connectionString: 'postgres://x', connection: () => server.connection() })).toThrow(/exactly one/)
   })
 })
