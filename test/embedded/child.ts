@@ -7,7 +7,8 @@ import { embedded, type EmbeddedLease } from '../../src/drivers/postgres/embedde
 import { withLock } from '../../src/drivers/postgres/embedded/lock.ts'
 import { TidemarkError } from '../../src/errors.ts'
 
-const [directory = '', startTimeoutMs = '30000'] = process.argv.slice(2)
+const [directory = '', startTimeoutMs = '30000', umask = '18'] = process.argv.slice(2)
+process.umask(Number(umask))
 let lease: EmbeddedLease | null = null
 
 const commands: Record<string, (argument: string) => Promise<unknown>> = {

@@ -32,6 +32,8 @@ export interface UserOptions {
   readonly uid?: number
   readonly gid?: number
   readonly startTimeoutMs?: number
+  readonly cwd?: string
+  readonly umask?: number
 }
 
 const started: ChildProcessByStdio<Writable, Readable, null>[] = []
@@ -51,9 +53,11 @@ export async function serverDirectory(): Promise<string> {
 
 /** Starts a process for the server at this home. It ends after the test at the latest. */
 export function startUser(home: string, options: UserOptions = {}): User {
-  const { program = fileURLToPath(new URL('child.ts', import.meta.url)), startTimeoutMs = 30_000, uid, gid } = options
-  const child = spawn(process.execPath, ['--import', tsx, '--conditions=tidemark-source', program, home, String(startTimeoutMs)], {
+  const { program = fileURLToPath(new URL('child.ts', import.meta.url)), startTimeoutMs = 30_000, cwd, umask, uid, gid } = options
+  const args = ['--import', tsx, '--conditions=tidemark-source', program, home, String(startTimeoutMs), String(umask ?? process.umask())]
+  const child = spawn(process.execPath, args, {
     stdio: ['pipe', 'pipe', 'inherit'],
+    ...(cwd === undefined ? {} : { cwd }),
     ...(uid === undefined || gid === undefined ? {} : { uid, gid }),
   })
   started.push(child)

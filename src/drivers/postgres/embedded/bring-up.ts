@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { TidemarkError } from '../../../errors.ts'
 import { connectionTo, maintenanceDatabase, probe } from './connection.ts'
-import { giveDataTo, hasData, initialiseData } from './data-directory.ts'
+import { giveDataTo, hasData, initialiseData, removeDrafts } from './data-directory.ts'
 import type { Address } from './databases.ts'
 import { failureWithLog } from './failure.ts'
 import { giveToOwner, type Home } from './home.ts'
@@ -43,7 +43,8 @@ async function untilServing(home: Home, data: string, timeoutMs: number, hasEnde
     if (postmaster === null && ended) return null
     if (postmaster?.status === 'ready') {
       const password = (await readPassword(home)) ?? ''
-      const answer = await probe(connectionTo(postmaster.port, password, maintenanceDatabase))
+      const leftMs = Math.max(deadline - performance.now(), 100)
+      const answer = await probe(connectionTo(postmaster.port, password, maintenanceDatabase), leftMs)
       if (answer === 'answers') {
         if ((await readIfThere(home.port)) !== String(postmaster.port)) await writeWhole(home.port, String(postmaster.port), 0o644)
         return { port: postmaster.port, password }
@@ -61,6 +62,7 @@ async function untilServing(home: Home, data: string, timeoutMs: number, hasEnde
 }
 
 async function ensureData(home: Home, site: Site, settings: ServerSettings): Promise<void> {
+  await removeDrafts(site.data)
   if (!(await hasData(site))) {
     await initialiseData(site, await ensurePassword(home), !['off', 'false', '0'].includes(String(settings['fsync'])))
   } else if ((await readPassword(home)) === null) {

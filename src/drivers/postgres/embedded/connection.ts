@@ -21,9 +21,16 @@ export function connectionUrl(connection: EmbeddedConnection): string {
   return `postgresql://${encodeURIComponent(user)}:${encodeURIComponent(password)}@${host}:${port}/${encodeURIComponent(database)}`
 }
 
+/** Long for a server on this machine: one that takes longer is suspended, or the machine is overloaded. */
+const connectTimeoutMs = 5_000
+
 /** Runs `work` on a connection of its own. */
-export async function onConnection<T>(connection: EmbeddedConnection, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ ...connection, connectionTimeoutMillis: 5_000, application_name: 'tidemark embedded' })
+export async function onConnection<T>(
+  connection: EmbeddedConnection,
+  work: (client: pg.Client) => Promise<T>,
+  connectionTimeoutMillis = connectTimeoutMs,
+): Promise<T> {
+  const client = new pg.Client({ ...connection, connectionTimeoutMillis, application_name: 'tidemark embedded' })
   // A connection that breaks while idle must not end the process; the next query on it rejects.
   client.on('error', () => undefined)
   try {
@@ -38,9 +45,9 @@ export async function onConnection<T>(connection: EmbeddedConnection, work: (cli
  * Asks a server whether it is ours: SCRAM proves to both sides that the other knows the password.
  * `busy` is one that lives but takes nobody now: it starts, recovers, stops, or has all its connections given away.
  */
-export async function probe(connection: EmbeddedConnection): Promise<'answers' | 'busy' | 'refuses' | 'gone'> {
+export async function probe(connection: EmbeddedConnection, patienceMs = connectTimeoutMs): Promise<'answers' | 'busy' | 'refuses' | 'gone'> {
   try {
-    await onConnection(connection, (client) => client.query('select 1'))
+    await onConnection(connection, (client) => client.query('select 1'), Math.min(patienceMs, connectTimeoutMs))
     return 'answers'
   } catch (error) {
     const { code } = error as { code?: string }

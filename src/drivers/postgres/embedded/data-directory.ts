@@ -26,13 +26,9 @@ export async function hasData(site: Site): Promise<boolean> {
   })
 }
 
-/**
- * Makes the data directory, under another name first: a name without suffix is proof that `initdb` ran to its end. What a killed one left
- * behind is removed. Callers hold the lock.
- */
+/** Makes the data directory, under another name first: a name without suffix is proof that `initdb` ran to its end. Callers hold the lock. */
 export async function initialiseData(site: Site, password: string, durable: boolean): Promise<void> {
   const { data, user } = site
-  await removeDrafts(data)
   const draft = `${data}.draft-${randomUUID()}`
   const passwordFile = `${draft}.password`
   try {
@@ -79,7 +75,8 @@ async function runInitdb({ binaries, user, data }: Site, directory: string, pass
   }
 }
 
-async function removeDrafts(data: string): Promise<void> {
+/** Removes what killed calls of `initialiseData` left behind. Callers hold the lock. */
+export async function removeDrafts(data: string): Promise<void> {
   const parent = dirname(data)
   for (const name of await readdir(parent)) {
     // An initdb that outlived its killed starter may still write there; then the rest goes the next time.

@@ -43,7 +43,7 @@ async function reachableData(home: Home, user: ServerUser | null): Promise<strin
       },
     )
   }
-  if (existsSync(home.place)) {
+  if (place === null && existsSync(home.place)) {
     process.emitWarning(
       `The data that ${home.place} refers to is gone, or belongs to another directory. Tidemark starts with an empty server.`,
     )
