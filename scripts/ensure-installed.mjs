@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -22,6 +22,7 @@ const oldestNode = [20, 19]
 export async function ensureInstalled(folder = root) {
   refuseOldNode()
   while (!isInstalled(folder)) {
+    refuseLinkedFolder(folder)
     if (await someoneElseInstalls(folder)) continue
     await install(folder)
   }
@@ -32,6 +33,20 @@ function refuseOldNode() {
   if (major > (oldestNode[0] ?? 0) || (major === oldestNode[0] && minor >= (oldestNode[1] ?? 0))) return
   process.stderr.write(`Tidemark needs Node ${oldestNode.join('.')} or newer; this is ${process.version}.\n`)
   process.exit(2)
+}
+
+/**
+ * `npm ci` empties what a link points to, the installation of another checkout for example, and only then replaces the link.
+ *
+ * @param {string} folder
+ */
+function refuseLinkedFolder(folder) {
+  const modules = join(folder, 'node_modules')
+  if (lstatSync(modules, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return
+  process.stderr.write(
+    `${modules} is a link to an installation that does not fit this package-lock.json. Remove the link, or install there.\n`,
+  )
+  process.exit(1)
 }
 
 /**

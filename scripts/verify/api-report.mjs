@@ -1,12 +1,15 @@
 /**
  * The public surface as text: one file per entry in etc/, every exported name with its declaration as the compiler emits it, without comments.
- * A change of the surface is thereby a change of a file that a reviewer sees. The text covers what an entry exports and what those
- * declarations lean on without exporting it.
+ * A change of the surface is thereby a change of a file that a reviewer sees. Declarations that the surface leans on although no entry exports
+ * them can break a user too: they stand in etc/not-exported.api.md, once for all entries.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
 import ts from 'typescript'
 import { entries } from './entries.mjs'
+
+/** Of each differing report. Enough to recognise a change; a report that is wholly new would otherwise bury the other complaints. */
+const linesShown = 30
 
 const printer = ts.createPrinter({ removeComments: true, newLine: ts.NewLineKind.LineFeed })
 
@@ -48,7 +51,9 @@ function difference(file, recorded, actual) {
   const after = actual.split('\n')
   const gone = before.filter((line) => !after.includes(line)).map((line) => `  - ${line}`)
   const come = after.filter((line) => !before.includes(line)).map((line) => `  + ${line}`)
-  return [`etc/${file} is not the surface of the built package:`, ...gone, ...come]
+  const shown = [...gone, ...come].slice(0, linesShown)
+  const rest = gone.length + come.length - shown.length
+  return [`etc/${file} is not the surface of the built package:`, ...shown, ...(rest > 0 ? [`  and ${rest} lines more`] : [])]
 }
 
 /**
@@ -68,7 +73,14 @@ function apiReports(root) {
     },
   )
   const surfaces = all.map((entry) => ({ entry, names: exportedSymbols(program, entry.types) }))
-  return new Map(surfaces.map(({ entry, names }) => [`${entry.name}.api.md`, report(root, program, entry, names)]))
+  const reports = surfaces.map(({ entry, names }) => /** @type {const} */ ([`${entry.name}.api.md`, page(titleOf(entry), names)]))
+  const hidden = hiddenSymbols(root, program, new Set(surfaces.flatMap(({ names }) => [...names.values()])))
+  return new Map([...reports, ['not-exported.api.md', page('Leaned on by the surface, exported by no entry', hidden)]])
+}
+
+/** @param {import('./entries.mjs').Entry} entry */
+function titleOf({ subpath, name }) {
+  return subpath === '.' ? name : `tidemark/${name}`
 }
 
 /**
@@ -94,29 +106,21 @@ function resolveAlias(checker, symbol) {
 }
 
 /**
- * @param {string} root
- * @param {import('typescript').Program} program
- * @param {import('./entries.mjs').Entry} entry
- * @param {Map<string, import('typescript').Symbol>} names
+ * @param {string} title
+ * @param {ReadonlyMap<string, import('typescript').Symbol>} names
  */
-function report(root, program, entry, names) {
-  const exported = new Set(names.values())
-  const hidden = hiddenSymbols(root, program, exported)
+function page(title, names) {
   const text = [...names].map(([name, symbol]) => declarationText(name, symbol)).join('\n\n')
-  const hiddenText = hidden.map((symbol) => declarationText(symbol.name, symbol)).join('\n\n')
-  const title = entry.subpath === '.' ? 'tidemark' : `tidemark/${entry.name}`
-  const intro = 'Written by `npm run api:update`; compared by `npm run verify`.'
-  const leanings = hidden.length === 0 ? '' : `\n## Not exported here, but leaned on\n\n\`\`\`ts\n${hiddenText}\n\`\`\`\n`
-  return `# ${title}\n\n${intro}\n\n\`\`\`ts\n${text}\n\`\`\`\n${leanings}`
+  return `# ${title}\n\nWritten by \`npm run api:update\`; compared by \`npm run verify\`.\n\n\`\`\`ts\n${text}\n\`\`\`\n`
 }
 
 /**
- * What the exported declarations lean on, directly or through each other, and the entry does not export.
+ * What the exported declarations lean on, directly or through each other, and no entry exports. Two of one name are told apart by a number.
  *
  * @param {string} root
  * @param {import('typescript').Program} program
  * @param {ReadonlySet<import('typescript').Symbol>} exported
- * @returns {import('typescript').Symbol[]}
+ * @returns {Map<string, import('typescript').Symbol>}
  */
 function hiddenSymbols(root, program, exported) {
   const checker = program.getTypeChecker()
@@ -132,7 +136,13 @@ function hiddenSymbols(root, program, exported) {
       pending.push(leaned)
     }
   }
-  return hidden.sort((one, other) => (one.name < other.name ? -1 : 1))
+  const placed = hidden.map((symbol) => ({ symbol, place: `${symbol.name} ${symbol.declarations?.[0]?.getSourceFile().fileName ?? ''}` }))
+  placed.sort((one, other) => (one.place < other.place ? -1 : 1))
+  const names = placed.map(({ symbol }, index) => {
+    const earlier = placed.slice(0, index).filter((other) => other.symbol.name === symbol.name).length
+    return /** @type {const} */ ([earlier === 0 ? symbol.name : `${symbol.name} (${earlier + 1})`, symbol])
+  })
+  return new Map(names)
 }
 
 /**
@@ -170,7 +180,7 @@ function isTopLevelOfOurs(root, symbol) {
  * @param {import('typescript').Symbol} symbol
  */
 function declarationText(name, symbol) {
-  const alias = name === symbol.name ? '' : `// exported as ${name}\n`
+  const alias = name === symbol.name ? '' : `// as ${name}\n`
   const texts = (symbol.declarations ?? []).map((declaration) => {
     const statement = statementOf(declaration)
     return printer.printNode(ts.EmitHint.Unspecified, statement, declaration.getSourceFile()).replace(/^(export )?(declare )?/, '')
