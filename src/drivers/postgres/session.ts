@@ -101,15 +101,17 @@ export class Session {
   }
 
   /** Gives the connection back. With an error, or when it broke, the connection is closed instead of being used again. */
-  release(error?: Error | boolean): void {
+  release(error: Error | boolean = false): void {
     if (this.#scheduled !== null) clearImmediate(this.#scheduled)
     const unsent = this.#deliver
     this.#statements = []
     this.#deliver = []
     const closed = this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
     for (const deliver of unsent) deliver(closed, null)
-    this.#client.off('error', this.#onError)
-    this.#client.release(error ?? this.#broken ?? undefined)
+    // A connection that is being closed may still report its end; the listener stays for that.
+    const failure = error === false ? this.#broken : error
+    if (failure === null) this.#client.off('error', this.#onError)
+    this.#client.release(failure ?? undefined)
   }
 
   #send(run: StatementRun): Promise<void> {
