@@ -1,0 +1,121 @@
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { parseDollars } from '../input/dollars.ts'
+import { exitCodes, ShopError } from './shop-error.ts'
+
+/** What was asked for. */
+export interface Settings {
+  readonly once: boolean
+  readonly json: boolean
+  readonly fresh: boolean
+  readonly input: string
+  /** Place only the first orders of the input. */
+  readonly limit: number | null
+  /** Orders a second, when not `once`. */
+  readonly rate: number
+  readonly declineAboveCents: number
+  readonly maxUnits: number
+}
+
+export const help = `The shop: five services that turn orders into events, on a real Postgres that comes along.
+
+Examples
+  npm start                                      orders arrive at 50 a second; Ctrl-C stops
+  npm start -- --once --json                     place everything, wait until all is settled, print totals
+  npm start -- --once --input FILE --fresh       the same with orders of yours, from an empty shop
+
+Options
+  --once               place all orders as fast as possible, wait until everything is settled, print the totals, stop
+  --json               with --once: print one JSON document on stdout (money in integer cents)
+  --fresh              drop what earlier runs in this folder left behind, then start
+  --input FILE         lines of "customer [other number] YYYYMMDD CDs dollars"  [the CDNOW sample, 6,919 orders]
+  --limit N            only the first N orders of the file  [all]
+  --rate N             without --once: orders a second  [50]
+  --decline-above X    payments declines an order above X dollars  [150.00]
+  --max-units N        inventory is out of stock for an order of more than N CDs  [10]
+  -h, --help           this text
+
+Both thresholds are kept with the first run in a folder; others need --fresh.
+Running again doubles nothing, and goes on where an interrupted run ended.
+ordersPerSecond counts the orders that were new in this run, duplicatesSuppressed the duplicates of this run.
+
+Exit codes
+  0 done, or Ctrl-C without --once · 1 failed · 2 wrong option or malformed input · 4 no such file
+  6 conflict: other thresholds, or the shop is in use · 7 database unreachable · 130 interrupted
+`
+
+const flags = {
+  once: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+  fresh: { type: 'boolean', default: false },
+  input: { type: 'string' },
+  limit: { type: 'string' },
+  rate: { type: 'string' },
+  'decline-above': { type: 'string', default: '150.00' },
+  'max-units': { type: 'string', default: '10' },
+  help: { type: 'boolean', short: 'h', default: false },
+} as const
+
+/** Reads the arguments. `'help'` when that was asked for. Throws `ShopError` with exit code 2. */
+export function parseCommandLine(args: readonly string[]): Settings | 'help' {
+  const values = parseFlags(args)
+  if (values.help) return 'help'
+  if (values.json && !values.once) throw usage('--json goes with --once.', 'Add --once, or leave --json out to see the live table.')
+  if (values.once && values.rate !== undefined) throw usage('--once places as fast as it can.', 'Leave --rate out, or leave --once out.')
+  return {
+    once: values.once,
+    json: values.json,
+    fresh: values.fresh,
+    input: values.input ?? fileURLToPath(new URL('../data/cdnow-sample.txt', import.meta.url)),
+    limit: values.limit === undefined ? null : wholeNumber('--limit', values.limit),
+    rate: values.rate === undefined ? 50 : rate(values.rate),
+    declineAboveCents: dollars('--decline-above', values['decline-above']),
+    maxUnits: wholeNumber('--max-units', values['max-units']),
+  }
+}
+
+function parseFlags(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], options: flags, allowPositionals: false, strict: true }).values
+  } catch (error) {
+    const { message } = error as Error
+    const unknown = /^Unknown option '(--[^']*)'/.exec(message)?.[1]
+    if (unknown === undefined) throw usage(message.split('\n')[0]!, 'npm start -- --help lists the options.')
+    const close = Object.keys(flags).find((name) => resembles(name, unknown.slice(2)))
+    const hint = close === undefined ? '' : `Did you mean --${close}? `
+    throw usage(`There is no option ${unknown}.`, `${hint}npm start -- --help lists the options.`)
+  }
+}
+
+/** The same letters but for one slip: a letter more, less, other, or two in the wrong order; or the beginning of the name. */
+function resembles(name: string, typed: string): boolean {
+  if (typed.length >= 3 && name.startsWith(typed)) return true
+  let start = 0
+  while (start < name.length && name[start] === typed[start]) start++
+  const [a, b] = [name.slice(start), typed.slice(start)]
+  return a.slice(1) === b.slice(1) || a === b.slice(1) || a.slice(1) === b || (a[0] === b[1] && a[1] === b[0] && a.slice(2) === b.slice(2))
+}
+
+function wholeNumber(flag: string, text: string): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN
+  if (Number.isNaN(value)) throw usage(`${flag} takes a whole number from 0 on, got ${JSON.stringify(text)}.`, `For example ${flag} 10.`)
+  return value
+}
+
+function dollars(flag: string, text: string): number {
+  const cents = parseDollars(text)
+  if (cents === null) {
+    throw usage(`${flag} takes dollars with at most 2 decimals, from 0 on, got ${JSON.stringify(text)}.`, `For example ${flag} 150.00.`)
+  }
+  return cents
+}
+
+function rate(text: string): number {
+  const value = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : 0
+  if (value === 0) throw usage(`--rate takes orders a second, above 0 and below 1,000,000, got ${JSON.stringify(text)}.`, 'For example --rate 50.')
+  return value
+}
+
+function usage(message: string, hint: string): ShopError {
+  return new ShopError('USAGE', exitCodes.usage, message, hint)
+}
