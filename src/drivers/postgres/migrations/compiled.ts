@@ -309,7 +309,7 @@ create index dead_letter_died_at on {schema}.dead_letter (group_name, state, die
   log: [
     {
       version: 1,
-      checksum: 'd1212d6de2d8eb3b2c08bee827ccaa3b3dbbe1447fe5f1deb4fa867e35a0a51b',
+      checksum: 'bb5bd888a947563f30166b78d66bc1a9c65ae419249efdc5d3e1284be5c7976e',
       sql: `-- The broker's log: topics, their partitions' heads, senders, batches of records, and the groups that read them.
 
 create table {schema}.log_topic (
@@ -463,7 +463,7 @@ end $$;
 
 -- Batches from the given offsets on, at most p_max_bytes of them, but one of one partition in any case. A partition with news gets its share of
 -- what is left, and its first batch if that fits at all; what it does not use goes to those after it. A partition asked for outside of what
--- it holds is answered without a body, one without news not at all.
+-- it holds is answered without a body, one that does not exist with nulls, one without news not at all.
 create function {schema}.log_fetch(p_topics int[], p_partitions int[], p_offsets bigint[], p_max_bytes bigint)
 returns table (place int, start_offset bigint, end_offset bigint, base_offset bigint, records int, appended_ms bigint, body bytea)
 language plpgsql stable as $$
@@ -479,14 +479,14 @@ begin
     select a.place::int as place, a.topic, a.partition, a.asked, h.start_offset, h.next_offset, count(*) over () as waiting,
            row_number() over (order by a.place) as served
     from unnest(p_topics, p_partitions, p_offsets) with ordinality a(topic, partition, asked, place)
-    join {schema}.log_head h on h.topic = a.topic and h.partition = a.partition
-    where h.next_offset <> a.asked
+    left join {schema}.log_head h on h.topic = a.topic and h.partition = a.partition
+    where h.next_offset is distinct from a.asked
     order by a.place
   loop
     place := news.place;
     start_offset := news.start_offset;
     end_offset := news.next_offset;
-    if news.asked < news.start_offset or news.asked > news.next_offset then
+    if news.next_offset is null or news.asked < news.start_offset or news.asked > news.next_offset then
       base_offset := null; records := null; appended_ms := null; body := null;
       return next;
       continue;
@@ -511,7 +511,7 @@ begin
   end loop;
 end $$;
 
--- Those of the given partitions that reach past the given offsets. Cheap: it reads heads only.
+-- Those of the given partitions that reach past the given offsets, or are gone. Cheap: it reads heads only.
 create function {schema}.log_news(p_topics int[], p_partitions int[], p_offsets bigint[])
 returns table (place int, end_offset bigint)
 language plpgsql stable as $$
@@ -519,8 +519,8 @@ begin
   return query
     select a.place::int, h.next_offset
     from unnest(p_topics, p_partitions, p_offsets) with ordinality a(topic, partition, asked, place)
-    join {schema}.log_head h on h.topic = a.topic and h.partition = a.partition
-    where h.next_offset > a.asked;
+    left join {schema}.log_head h on h.topic = a.topic and h.partition = a.partition
+    where h.next_offset is null or h.next_offset > a.asked;
 end $$;
 
 -- Removes at most p_limit batches of one partition from its front: those past the topic's retention, by time or by bytes. Returns how many.

@@ -1,0 +1,41 @@
+import type { PostgresDatabase } from '../database.ts'
+import type { Session } from '../session.ts'
+import { brokerError, closed } from './broker-error.ts'
+
+/** The log's database with the errors of the broker port. Shared by all parts of one broker. */
+export class LogStore {
+  readonly schema: string
+  readonly #database: PostgresDatabase
+  #closed = false
+
+  /** `schema` is quoted already. */
+  constructor(database: PostgresDatabase, schema: string) {
+    this.#database = database
+    this.schema = schema
+  }
+
+  /** Leases a session. */
+  async use<T>(work: (session: Session, schema: string) => Promise<T>): Promise<T> {
+    if (this.#closed) throw closed('broker')
+    try {
+      return await this.#database.use((session) => work(session, this.schema))
+    } catch (error) {
+      throw brokerError(error)
+    }
+  }
+
+  async transaction<T>(work: (session: Session, schema: string) => Promise<T>): Promise<T> {
+    if (this.#closed) throw closed('broker')
+    try {
+      return await this.#database.transaction((_tx, session) => work(session, this.schema))
+    } catch (error) {
+      throw brokerError(error)
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    this.#closed = true
+    await this.#database.close()
+  }
+}
