@@ -234,6 +234,10 @@ describe('a structured CloudEvent', () => {
     expect(envelope).toMatchObject({ contentType: 'text/xml', parsed: undefined, body: Buffer.from('<order/>') })
   })
 
+  test('without datacontenttype says nothing of the type of its data', () => {
+    expect(readEnvelope(structured({ data_base64: 'MQ==' })).contentType).toBeNull()
+  })
+
   test('without data has null for data', () => {
     expect(readEnvelope(structured({})).parsed).toEqual({ data: null })
   })

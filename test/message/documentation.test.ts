@@ -16,6 +16,8 @@ test('the code of the pattern page is the region of the example', async () => {
 
 test('the example prints what it promises', async () => {
   const main = fileURLToPath(new URL('examples/01-messages/main.ts', root))
-  const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=tidemark-source', '--import', 'tsx', main], { cwd: fileURLToPath(root) })
+  const { stdout } = await promisify(execFile)(process.execPath, ['--conditions=tidemark-source', '--import', 'tsx', main], {
+    cwd: fileURLToPath(root),
+  })
   expect(stdout).toBe(await read('examples/01-messages/expected.txt'))
 })

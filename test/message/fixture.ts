@@ -1,15 +1,15 @@
+import { decodeMessage, partitionOf, readEnvelope, recordHeaders, topicOf } from '../../src/message/index.ts'
 import type {
   Coordinate,
   EventDefinition,
   Header,
+  InferOutput,
   LogRecord,
   Message,
   OutboxMessage,
   Producer,
   StandardSchemaV1,
 } from '../../src/message/index.ts'
-import { decodeMessage, partitionOf, readEnvelope, recordHeaders, topicOf } from '../../src/message/index.ts'
-import type { InferOutput } from '../../src/message/index.ts'
 
 /** A producer with a fixed clock and ids that count. */
 export function testProducer(source = '/shop'): Producer {
