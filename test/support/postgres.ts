@@ -83,8 +83,9 @@ async function databaseOn(lease: EmbeddedLease, label: string): Promise<TestData
   const pools: pg.Pool[] = []
   await lease.ensureDatabase(name)
   const drop = (): Promise<void> => removeDatabase(lease.connection(name), name)
-  afterAll(async (_context, suite) => {
-    await Promise.all(pools.map((pool) => (pool.ended || pool.ending ? undefined : pool.end())))
+  // The runner insists on a destructuring pattern for the fixtures of a hook.
+  afterAll(async ({}, suite) => {
+    await Promise.all(pools.filter((pool) => !pool.ended && !pool.ending).map((pool) => pool.end()))
     await lease.ensureRunning()
     const left = await whatIsLeft(lease, name)
     if (!(process.env['TIDEMARK_TEST_KEEP'] === '1' && hasFailed(suite))) await drop()
