@@ -1,0 +1,62 @@
+import type { OutboxMessage } from '../../message/outbox-message.ts'
+import type { Transaction } from '../../message/transaction.ts'
+import type { AppendHints, Maintenance, MaintenanceOptions, OutboxStore, RelayStream } from '../../outbox/port.ts'
+import { TidemarkError } from '../../errors.ts'
+import type { PostgresDatabase } from './database.ts'
+import { defaultSchema, quotedSchema } from './migrations/schema-name.ts'
+import { type RetentionSettings, keepPartitions, retentionDefaults } from './outbox-retention.ts'
+import { PostgresRelayStream } from './postgres-relay-stream.ts'
+import { PostgresSimpleStream } from './postgres-simple-stream.ts'
+import { append } from './queries/outbox.ts'
+
+export interface PostgresOutboxOptions {
+  readonly database: PostgresDatabase
+  /** @default 'tidemark' */
+  readonly schema?: string
+  /** Relay streams the keys are shared out to, fixed when the first relay starts. @default 1 */
+  readonly streams?: number
+  /**
+   * `keep`: published rows stay as an archive and go by partition, messages carry a coordinate. `delete`: simple mode, rows are deleted once
+   * published, messages carry no coordinate, so readers recognise repeats by id alone, and there is no archive to read again.
+   * @default 'keep'
+   */
+  readonly published?: 'keep' | 'delete'
+  readonly retention?: Partial<RetentionSettings>
+}
+
+/** The outbox in Postgres. Its tables are made by `migrate`. */
+export class PostgresOutboxStore implements OutboxStore {
+  readonly #options: PostgresOutboxOptions
+  readonly #schema: string
+  readonly #streams: number
+
+  constructor(options: PostgresOutboxOptions) {
+    this.#options = options
+    this.#schema = options.schema ?? defaultSchema
+    this.#streams = options.streams ?? 1
+    if (!Number.isInteger(this.#streams) || this.#streams < 1 || this.#streams > 64) {
+      throw new TidemarkError('CONFIG_INVALID', `streams: expected a whole number from 1 to 64, got ${this.#streams}.`)
+    }
+  }
+
+  append(tx: Transaction, messages: readonly OutboxMessage[], hints: AppendHints = {}): Promise<void> {
+    return append(tx, messages, { schema: this.#schema, ...hints })
+  }
+
+  async openStream(stream: number): Promise<RelayStream> {
+    const scope = { schema: quotedSchema(this.#schema), stream, streams: this.#streams }
+    const session = await this.#options.database.lease()
+    return this.#options.published === 'delete' ? new PostgresSimpleStream(session, scope) : new PostgresRelayStream(session, scope)
+  }
+
+  maintain({ onEvent }: MaintenanceOptions): Maintenance {
+    const { database, retention, published } = this.#options
+    return keepPartitions({
+      database,
+      schema: this.#schema,
+      settings: { ...retentionDefaults, ...retention },
+      deletes: published === 'delete',
+      onEvent,
+    })
+  }
+}

@@ -1,0 +1,225 @@
+import { TidemarkError } from '../errors.ts'
+import { crashPoint } from '../internal/crash-point.ts'
+import type { Appender, SequencedRecord } from '../message/port.ts'
+import type { Maintenance, OutboxPage, RelayStream, Tick } from './port.ts'
+import { type RelayCommand, type RelayEvent, RelayMachine, type RelayNotice } from './relay-machine.ts'
+import type { RelaySettings, RelayStatus } from './relay.ts'
+import { Rest } from './rest.ts'
+
+/** Carries out the commands of the machine on store and broker, one after the other, and tells the others that the owner lives. */
+export class RelayRun {
+  readonly #settings: RelaySettings
+  readonly #machine: RelayMachine
+  readonly #rest: Rest
+  #stream: RelayStream | null = null
+  #appender: Appender | null = null
+  #maintenance: Maintenance | null = null
+  #endBeat: () => void = () => undefined
+  /** The beat found another owner. */
+  #superseded = false
+  #status: RelayStatus = { phase: 'starting', epoch: null, tick: null, published: 0, error: null }
+
+  constructor(settings: RelaySettings) {
+    const { broker, clock, idleMs, leaseMs, whenFenced } = settings
+    this.#settings = settings
+    this.#rest = new Rest(clock)
+    this.#machine = new RelayMachine({
+      maxRecordBytes: broker.traits.maxRecordBytes,
+      idleMs,
+      // Often enough that a clean stop is followed "at once", rarely enough to cost nothing.
+      standbyMs: Math.min(500, Math.ceil(leaseMs / 4)),
+      backoff: { firstMs: 50, maxMs: 5_000 },
+      whenFenced,
+      random: () => clock.random(),
+      notice: (notice) => this.#notice(notice),
+    })
+  }
+
+  /** Resolves when the machine has ended after `stop`, rejects with the error it ended by. */
+  async run(): Promise<void> {
+    let command = this.#machine.start()
+    while (command.kind !== 'end') {
+      const event = await this.#outcome(command)
+      command = this.#machine.step(event)
+    }
+    await this.#giveBack('stopped')
+    this.#status = { ...this.#status, phase: 'stopped', error: command.error }
+    if (command.error !== null) throw command.error
+  }
+
+  stop(): void {
+    this.#machine.stop()
+    this.#rest.end()
+  }
+
+  wake(): void {
+    if (this.#status.phase === 'owner') this.#rest.wake()
+  }
+
+  status(): RelayStatus {
+    return this.#status
+  }
+
+  async #outcome(command: Exclude<RelayCommand, { kind: 'end' }>): Promise<RelayEvent> {
+    if (this.#superseded) {
+      this.#superseded = false
+      return { kind: 'failed', error: new TidemarkError('RELAY_FENCED', 'Another relay was found to own the stream.') }
+    }
+    try {
+      return await this.#carryOut(command)
+    } catch (error) {
+      return { kind: 'failed', error }
+    }
+  }
+
+  async #carryOut(command: Exclude<RelayCommand, { kind: 'end' }>): Promise<RelayEvent> {
+    switch (command.kind) {
+      case 'take-over':
+        return this.#takeOver()
+      case 'open-appender': {
+        await this.#appender?.close()
+        this.#appender = await this.#settings.broker.appender(command.claim)
+        crashPoint('relay:after-broker-read')
+        return { kind: 'opened', last: this.#appender.last }
+      }
+      case 'ask-epoch':
+        return { kind: 'epoch', ours: await this.#stream!.beat() }
+      case 'probe': {
+        const probed = await this.#stream!.probe(command.cur)
+        crashPoint('relay:after-probe')
+        return { kind: 'probed', probed }
+      }
+      case 'tick': {
+        crashPoint('relay:before-tick')
+        const result = await this.#stream!.tick(command.even)
+        if (typeof result !== 'string' && result.tick !== null) crashPoint('relay:after-tick')
+        return { kind: 'ticked', result }
+      }
+      case 'page': {
+        const page = await this.#readPage(command.tick, command.after)
+        crashPoint('relay:after-page')
+        return { kind: 'paged', page }
+      }
+      case 'describe-topics':
+        return { kind: 'described', topics: await this.#describe(command.names) }
+      case 'park': {
+        const owned = await this.#stream!.park(command.tick, command.refused)
+        crashPoint('relay:after-park')
+        return { kind: 'parked', owned }
+      }
+      case 'send':
+        return this.#send(command.records, command.tick, command.prefetch)
+      case 'checkpoint': {
+        const owned = await this.#stream!.checkpoint(command.tick, command.page)
+        crashPoint('relay:after-checkpoint')
+        return { kind: 'checked', owned }
+      }
+      case 'rest':
+        return { kind: 'rested', woken: await this.#rest.for(command.ms) }
+      case 'reconnect':
+        await this.#giveBack('broken')
+        await this.#rest.forAll(command.ms)
+        return { kind: 'reconnected' }
+    }
+  }
+
+  async #takeOver(): Promise<RelayEvent> {
+    const { store, stream, owner, leaseMs } = this.#settings
+    this.#stream ??= await store.openStream(stream)
+    const state = await this.#stream.takeOver({ owner, leaseMs })
+    if (state === null) return { kind: 'taken', state }
+    crashPoint('relay:after-take-over')
+    this.#beatEvery(leaseMs / 3)
+    return { kind: 'taken', state }
+  }
+
+  #readPage(tick: Tick, after: string): Promise<OutboxPage> {
+    return this.#stream!.page(tick, after, this.#settings.pageSize)
+  }
+
+  async #send(records: readonly SequencedRecord[], tick: Tick, prefetch: string | null): Promise<RelayEvent> {
+    const appended = this.#appender!.append(records)
+    const next = prefetch === null ? null : this.#readPage(tick, prefetch)
+    // Both are awaited to the end: whichever fails, nothing of the other may still be under way when the connection is given back.
+    const outcomes = Promise.allSettled([appended, next])
+    crashPoint('relay:mid-send')
+    const [sent, read] = await outcomes
+    if (sent.status === 'rejected') throw sent.reason
+    crashPoint('relay:after-send')
+    if (read.status === 'rejected') throw read.reason
+    return { kind: 'sent', refusals: sent.value, next: read.value }
+  }
+
+  async #describe(names: readonly string[]): Promise<Map<string, number | { refused: string }>> {
+    const found = new Map<string, number | { refused: string }>()
+    for (const name of names) found.set(name, await this.#describeOne(name))
+    const usable = [...found].filter(([, topic]) => typeof topic === 'number').map(([name]) => name)
+    // Noted before the first message, so that the next owner asks the broker about every topic that may hold one.
+    if (usable.length > 0) await this.#stream!.noteTopics(usable)
+    return found
+  }
+
+  async #describeOne(name: string): Promise<number | { refused: string }> {
+    const { broker, topics } = this.#settings
+    try {
+      const [topic] = await broker.topics([topics.find((spec) => spec.name === name) ?? { name }])
+      return topic!.partitions
+    } catch (error) {
+      if (TidemarkError.is(error, 'TOPIC_UNKNOWN')) return { refused: error.message }
+      throw error
+    }
+  }
+
+  #beatEvery(ms: number): void {
+    this.#endBeat()
+    const stream = this.#stream!
+    let ended = false
+    const next = (): (() => void) =>
+      this.#settings.clock.after(ms, () => {
+        stream.beat().then(
+          (ours) => {
+            if (ended) return
+            if (ours) cancel = next()
+            else this.#lose()
+          },
+          // The connection is gone; the command under way, or the next one, learns it too.
+          () => undefined,
+        )
+      })
+    let cancel = next()
+    this.#endBeat = () => {
+      ended = true
+      cancel()
+    }
+  }
+
+  #lose(): void {
+    this.#superseded = true
+    this.#rest.wake()
+  }
+
+  async #giveBack(outcome: 'stopped' | 'broken'): Promise<void> {
+    this.#endBeat()
+    this.#superseded = false
+    const [stream, appender, maintenance] = [this.#stream, this.#appender, this.#maintenance]
+    this.#stream = this.#appender = this.#maintenance = null
+    await maintenance?.stop()
+    await appender?.close().catch(() => undefined)
+    await stream?.close(outcome)
+  }
+
+  #notice(notice: RelayNotice): void {
+    const status = this.#status
+    if (notice.kind === 'taken-over') {
+      this.#status = { ...status, phase: 'owner', epoch: notice.epoch, tick: notice.tick, error: null }
+      if (this.#settings.maintain) this.#maintenance ??= this.#settings.store.maintain?.({ onEvent: this.#settings.onEvent }) ?? null
+    } else if (notice.kind === 'published') {
+      this.#status = { ...status, tick: notice.tick, published: status.published + notice.count, error: null }
+    } else if (notice.kind === 'standing-by' || notice.kind === 'fenced') {
+      this.#status = { ...status, phase: 'stand-by', epoch: null }
+    } else if (notice.kind === 'failed') {
+      this.#status = { ...status, phase: 'retrying', error: notice.error }
+    }
+    this.#settings.onEvent(notice)
+  }
+}
