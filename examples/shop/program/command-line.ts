@@ -15,6 +15,8 @@ export interface Settings {
   readonly rate: number
   readonly declineAboveCents: number
   readonly maxUnits: number
+  /** A Postgres server of one's own; `null` for the embedded one. */
+  readonly database: URL | null
 }
 
 export const help = `The shop: five services that turn orders into events, on a real Postgres that comes along.
@@ -33,6 +35,8 @@ Options
   --rate N             without --once: orders a second  [50]
   --decline-above X    payments declines an order above X dollars  [150.00]
   --max-units N        inventory is out of stock for an order of more than N CDs  [10]
+  --database URL       your own Postgres, for example postgresql://me@localhost/postgres; databases shop_… are made there
+                       [a server in .tidemark/ of this folder, started for you]
   -h, --help           this text
 
 Both thresholds are kept with the first run in a folder; others need --fresh.
@@ -53,6 +57,7 @@ const flags = {
   rate: { type: 'string' },
   'decline-above': { type: 'string', default: '150.00' },
   'max-units': { type: 'string', default: '10' },
+  database: { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
@@ -71,6 +76,7 @@ export function parseCommandLine(args: readonly string[]): Settings | 'help' {
     rate: values.rate === undefined ? 50 : rate(values.rate),
     declineAboveCents: dollars('--decline-above', values['decline-above']),
     maxUnits: wholeNumber('--max-units', values['max-units']),
+    database: values.database === undefined ? null : serverUrl(values.database),
   }
 }
 
@@ -114,6 +120,13 @@ function rate(text: string): number {
   const value = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : 0
   if (value === 0) throw usage(`--rate takes orders a second, above 0 and below 1,000,000, got ${JSON.stringify(text)}.`, 'For example --rate 50.')
   return value
+}
+
+function serverUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : null
+  if (url !== null && /^postgres(ql)?:$/.test(url.protocol)) return url
+  // The text may hold a password, so it is not repeated.
+  throw usage('--database takes the URL of a Postgres server.', 'For example --database postgresql://me@localhost:5432/postgres.')
 }
 
 function usage(message: string, hint: string): ShopError {

@@ -1,0 +1,30 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { TidemarkError } from 'tidemark'
+
+export interface Patience {
+  readonly signal: AbortSignal
+  /** Give up when it failed for this long. @default 60,000 ms, more than a killed server needs to recover */
+  readonly patienceMs?: number
+  /** Told once per outage. */
+  readonly onOutage?: (error: unknown) => void
+}
+
+/** Does something again while it fails only because the database is away or busy. Only for what may be done twice. */
+export async function persistently<T>(work: () => Promise<T>, { signal, patienceMs = 60_000, onOutage }: Patience): Promise<T> {
+  const begun = performance.now()
+  for (let attempt = 1; ; attempt++) {
+    signal.throwIfAborted()
+    try {
+      return await work()
+    } catch (error) {
+      if (!passes(error) || performance.now() - begun > patienceMs) throw error
+      if (attempt === 1) onOutage?.(error)
+      await sleep(Math.min(20 * 2 ** attempt, 1_000), undefined, { signal })
+    }
+  }
+}
+
+/** Will this failure pass by itself? */
+export function passes(error: unknown): boolean {
+  return TidemarkError.is(error) && error.retryable
+}

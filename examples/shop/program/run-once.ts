@@ -1,0 +1,71 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { settled } from 'tidemark'
+import type { Purchase } from '../input/purchase.ts'
+import { placeOrders } from '../orders.ts'
+import { servicesOf, type Shop } from '../shop.ts'
+import { passes, persistently } from './persistence.ts'
+import type { Progress } from './progress.ts'
+import { addsUp, insightAgrees, readOutcome, type Report, reportOf, statusesOf } from './report.ts'
+import { exitCodes, ShopError } from './shop-error.ts'
+
+/** Orders per transaction: enough to make a commit cheap, few enough for the services to begin at once. */
+const chunkSize = 200
+/** Settling goes on as long as anything moves; a standstill of this length is a failure, not a slow machine. */
+const standstillMs = 60_000
+
+/** Places all purchases, waits until nothing is on its way any more, and reads the totals from the services' databases. */
+export async function runOnce(shop: Shop, purchases: readonly Purchase[], progress: Progress, signal: AbortSignal): Promise<Report> {
+  const begun = performance.now()
+  const patience = { signal, onOutage: (error: unknown) => progress.say(`Waiting for the database: ${String(error)}`) }
+  let newOrders = 0
+  for (let start = 0; start < purchases.length; start += chunkSize) {
+    newOrders += await persistently(() => placeOrders(shop.orders, purchases.slice(start, start + chunkSize)), patience)
+    progress.update(() => `placed ${Math.min(start + chunkSize, purchases.length)} of ${purchases.length} orders`)
+  }
+  await settle(shop, progress, signal)
+  const seconds = (performance.now() - begun) / 1_000
+
+  const outcome = await persistently(() => readOutcome(shop, purchases.map(({ orderId }) => orderId)), patience)
+  const report = reportOf(outcome, await persistently(() => statusesOf(shop), patience), newOrders, seconds)
+  if (!addsUp(outcome)) throw new UnfinishedError(report)
+  if (!(await persistently(() => insightAgrees(shop), patience))) {
+    progress.say('insight does not agree with orders; that is right only while another process places orders.')
+  }
+  return report
+}
+
+/** Some orders came to no end. Carries the report, which is still true. */
+export class UnfinishedError extends ShopError {
+  readonly report: Report
+
+  constructor(report: Report) {
+    const { placed, declined, outOfStock, fulfilled, deadLetters } = report
+    const ended = declined.orders + outOfStock.orders + fulfilled.orders
+    super(
+      'ORDERS_UNFINISHED',
+      exitCodes.failed,
+      `Of ${placed.orders} orders ${ended} came to their end; there are ${deadLetters} dead letters.`,
+      'Look into the table tidemark.dead_letter of each service.',
+    )
+    this.report = report
+  }
+}
+
+async function settle(shop: Shop, progress: Progress, signal: AbortSignal): Promise<void> {
+  let seen = ''
+  let movedAt = performance.now()
+  for (;;) {
+    try {
+      return await settled(servicesOf(shop), { timeoutMs: 1_000, signal })
+    } catch (error) {
+      if (signal.aborted || !passes(error)) throw error
+      const statuses = await statusesOf(shop).catch(() => [])
+      const handled = statuses.flatMap(({ groups }) => groups.map((group) => group.handled))
+      if (handled.join() !== seen) movedAt = performance.now()
+      else if (performance.now() - movedAt > standstillMs) throw error
+      seen = handled.join()
+      progress.update(() => `settling: ${statuses.map(({ name }, i) => `${name} ${handled[i]}`).join(', ')}`)
+      await sleep(20)
+    }
+  }
+}
