@@ -25,10 +25,16 @@ export function checkPage(page: readonly SequencedRecord[], claim: StreamClaim, 
     if (coordinate === null) continue
     const { sourceEpoch, generation, stream } = coordinate
     if (sourceEpoch !== claim.sourceEpoch || generation !== claim.generation || stream !== claim.stream) {
-      throw new TidemarkError('INPUT_INVALID', `The coordinate ${formatCoordinate(coordinate)} is not of the stream ${claim.sourceEpoch}/${claim.generation}/${claim.stream} that this appender sends.`)
+      throw new TidemarkError(
+        'INPUT_INVALID',
+        `The coordinate ${formatCoordinate(coordinate)} is not of the stream ${claim.sourceEpoch}/${claim.generation}/${claim.stream} that this appender sends.`,
+      )
     }
     if (before !== null && compareCoordinates(before, coordinate) >= 0) {
-      throw new TidemarkError('INPUT_INVALID', `Coordinates of a page must rise; ${formatCoordinate(coordinate)} follows ${formatCoordinate(before)}.`)
+      throw new TidemarkError(
+        'INPUT_INVALID',
+        `Coordinates of a page must rise; ${formatCoordinate(coordinate)} follows ${formatCoordinate(before)}.`,
+      )
     }
     before = coordinate
   }
@@ -39,7 +45,8 @@ export function checkPage(page: readonly SequencedRecord[], claim: StreamClaim, 
 export function withoutRepeats(records: readonly SequencedRecord[], last: Coordinate | null): readonly SequencedRecord[] {
   if (last === null) return records
   return records.filter(
-    ({ coordinate: c }) => c === null || c.sourceEpoch !== last.sourceEpoch || c.generation !== last.generation || compareCoordinates(c, last) > 0,
+    ({ coordinate: c }) =>
+      c === null || c.sourceEpoch !== last.sourceEpoch || c.generation !== last.generation || compareCoordinates(c, last) > 0,
   )
 }
 
@@ -67,11 +74,15 @@ export function sourceLife(sourceEpoch: string): { readonly source: string; read
 export function checkTopicSpecs(specs: readonly TopicSpec[]): void {
   for (const { name, partitions = 1, retentionMs = 0 } of specs) {
     if (!/^[A-Za-z0-9._-]{1,249}$/.test(name) || name === '.' || name === '..') {
-      throw new TidemarkError('INPUT_INVALID', `The topic name ${JSON.stringify(name)} has to be of letters, digits, '.', '_' and '-', at most 249.`)
+      throw new TidemarkError(
+        'INPUT_INVALID',
+        `The topic name ${JSON.stringify(name)} has to be of letters, digits, '.', '_' and '-', at most 249.`,
+      )
     }
     if (!Number.isInteger(partitions) || partitions < 1) {
       throw new TidemarkError('INPUT_INVALID', `The topic "${name}" needs a whole number of partitions, at least 1; got ${partitions}.`)
     }
-    if (!(retentionMs >= 0)) throw new TidemarkError('INPUT_INVALID', `The topic "${name}" has a retention of ${retentionMs} ms; it has to be 0 or more.`)
+    if (!(retentionMs >= 0))
+      throw new TidemarkError('INPUT_INVALID', `The topic "${name}" has a retention of ${retentionMs} ms; it has to be 0 or more.`)
   }
 }

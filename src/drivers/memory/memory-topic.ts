@@ -1,40 +1,60 @@
 import { recordBytes } from '../../message/page.ts'
-import type { Fetched, FetchPosition, LogRecord, OutgoingRecord, Topic } from '../../message/port.ts'
+import type { Fetched, LogRecord, OutgoingRecord, Topic } from '../../message/port.ts'
 
 interface MemoryPartition {
   startOffset: number
   lastMs: number
+  bytes: number
   readonly records: LogRecord[]
 }
 
-/** How long records of a topic are kept. */
+/** How long records of a topic are kept, and how many bytes of them in a partition. */
 export interface Retention {
   readonly retentionMs: number
   readonly retentionBytes: number
 }
 
+/** How much one partition may add to a fetch: its share, and what all of them have left. */
+export interface Room {
+  readonly share: number
+  readonly left: number
+  /** Take one record in any case. */
+  readonly atLeastOne: boolean
+}
+
+/** Retention is applied when something is appended, at most this often. */
+const trimEveryMs = 1_000
+
 /** A topic in memory. Record `i` of a partition has offset `startOffset + i`. */
 export class MemoryTopic implements Topic {
   readonly name: string
   readonly id: string
-  readonly retention: Retention
+  readonly #retention: Retention
   readonly #partitions: readonly MemoryPartition[]
+  #trimmedMs = -Infinity
 
   constructor(name: string, id: string, partitions: number, retention: Retention) {
     this.name = name
     this.id = id
-    this.retention = retention
-    this.#partitions = Array.from({ length: partitions }, () => ({ startOffset: 0, lastMs: 0, records: [] }))
+    this.#retention = retention
+    this.#partitions = Array.from({ length: partitions }, () => ({ startOffset: 0, lastMs: 0, bytes: 0, records: [] }))
   }
 
   get partitions(): number {
     return this.#partitions.length
   }
 
+  /** The offset after the last record. */
+  end(partition: number): number {
+    const { startOffset, records } = this.#partitions[partition]!
+    return startOffset + records.length
+  }
+
   append(record: OutgoingRecord, nowMs: number): void {
     const { topic, partition, key, value, headers } = record
     const log = this.#partitions[partition]!
     log.lastMs = Math.max(log.lastMs, nowMs)
+    log.bytes += recordBytes(record)
     // Copied, as a wire would: the caller may use its buffers again.
     log.records.push({
       topic,
@@ -45,19 +65,21 @@ export class MemoryTopic implements Topic {
       value: copy(value),
       headers: headers.map(([name, content]) => [name, typeof content === 'string' ? content : copy(content)] as const),
     })
+    if (nowMs - this.#trimmedMs >= trimEveryMs) this.trim(nowMs)
   }
 
-  /** What there is at a position; `null` when it is the end. `room` is what may be added, in bytes; `force` takes one record in any case. */
-  read({ partition, offset }: FetchPosition, room: number, force: boolean): Fetched | null {
+  /** What there is at a position; `null` when it is the end, or nothing of it has room. */
+  read(partition: number, offset: number, { share, left, atLeastOne }: Room): Fetched | null {
     const { startOffset, records } = this.#partitions[partition]!
     const endOffset = startOffset + records.length
     const place = { topic: this.name, partition, endOffset }
-    if (offset === endOffset) return null
     if (offset < startOffset || offset > endOffset) return { ...place, records: [], nextOffset: offset, outOfRange: { startOffset } }
     const found: LogRecord[] = []
+    let bytes = 0
     for (let i = offset - startOffset; i < records.length; i++) {
-      room -= recordBytes(records[i]!)
-      if (room < 0 && !(force && found.length === 0)) break
+      bytes += recordBytes(records[i]!)
+      const fits = bytes <= share || (found.length === 0 && (atLeastOne || bytes <= left))
+      if (!fits) break
       found.push(records[i]!)
     }
     return found.length === 0 ? null : { ...place, records: found, nextOffset: offset + found.length }
@@ -73,24 +95,22 @@ export class MemoryTopic implements Topic {
   }
 
   /** Removes what is past its retention, from the front. */
-  trim(nowMs: number): number {
-    let removed = 0
+  trim(nowMs: number): void {
+    this.#trimmedMs = nowMs
+    const { retentionMs, retentionBytes } = this.#retention
     for (const partition of this.#partitions) {
-      let bytes = partition.records.reduce((sum, record) => sum + recordBytes(record), 0)
-      const keep = partition.records.findIndex((record) => {
-        if (record.timestamp >= nowMs - this.retention.retentionMs && bytes <= this.retention.retentionBytes) return true
-        bytes -= recordBytes(record)
-        return false
-      })
-      const gone = keep === -1 ? partition.records.length : keep
-      partition.records.splice(0, gone)
+      let gone = 0
+      for (const record of partition.records) {
+        if (record.timestamp >= nowMs - retentionMs && partition.bytes <= retentionBytes) break
+        partition.bytes -= recordBytes(record)
+        gone += 1
+      }
+      if (gone > 0) partition.records.splice(0, gone)
       partition.startOffset += gone
-      removed += gone
     }
-    return removed
   }
 }
 
-function copy<T extends Buffer | null>(bytes: T): Buffer | null {
+function copy(bytes: Buffer | null): Buffer | null {
   return bytes === null ? null : Buffer.from(bytes)
 }

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { TidemarkError } from '../../errors.ts'
 import { type Clock, systemClock } from '../../internal/clock.ts'
+import { brokerClosed, topicUnknown } from '../../message/broker-error.ts'
 import { GroupMember } from '../../message/group/group-member.ts'
 import { checkTopicSpecs } from '../../message/page.ts'
 import type { AssignmentListener, Broker, BrokerTraits, MembershipOptions, StreamClaim, Topic, TopicSpec } from '../../message/port.ts'
 import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
-import { closed, unknownTopic } from './log/broker-error.ts'
 import { HeadWatch } from './log/head-watch.ts'
 import { LogAppender } from './log/log-appender.ts'
 import { LogGroup } from './log/log-group.ts'
@@ -74,7 +74,11 @@ export class PostgresBroker implements Broker {
       const found = await readTopics(session, schema, names)
       const missing = new Map(specs.filter(({ name }) => !found.some((row) => row.name === name)).map((spec) => [spec.name, spec]))
       if (missing.size === 0) return found
-      await createTopics(session, schema, [...missing.values()].map((spec) => this.#newTopic(spec)))
+      await createTopics(
+        session,
+        schema,
+        [...missing.values()].map((spec) => this.#newTopic(spec)),
+      )
       return readTopics(session, schema, names)
     })
     this.#directory.learn(rows)
@@ -93,10 +97,12 @@ export class PostgresBroker implements Broker {
 
   async join(options: MembershipOptions, listener: AssignmentListener): Promise<LogMembership> {
     const { group, topics, clientId = null } = options
-    if (group === '' || topics.length === 0) throw new TidemarkError('INPUT_INVALID', 'A membership needs the name of a group and at least one topic.')
+    if (group === '' || topics.length === 0)
+      throw new TidemarkError('INPUT_INVALID', 'A membership needs the name of a group and at least one topic.')
     const { sessionTimeoutMs = this.#options.sessionTimeoutMs ?? 10_000, drainTimeoutMs = this.#options.drainTimeoutMs ?? 30_000 } = options
     await this.#refresh(topics)
-    const others = (self: LogMembership): LogMembership[] => [...this.#members].filter(([member, of]) => of === group && member !== self).map(([member]) => member)
+    const others = (self: LogMembership): LogMembership[] =>
+      [...this.#members].filter(([member, of]) => of === group && member !== self).map(([member]) => member)
     const changed = (): void => others(membership).forEach((member) => member.poke())
     const coordinator = new LogGroup({ store: this.#store, group, memberId: randomUUID(), changed })
     const joining = { clientId, topics: [...topics], sessionTimeoutMs, drainTimeoutMs }
@@ -111,7 +117,7 @@ export class PostgresBroker implements Broker {
     })
     if (this.#closed) {
       membership.abandon()
-      throw closed('broker')
+      throw brokerClosed('broker')
     }
     this.#retention.start()
     return membership
@@ -119,7 +125,7 @@ export class PostgresBroker implements Broker {
 
   async offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
     const [row] = await this.#store.use((session, schema) => readTopics(session, schema, [topic]))
-    if (row === undefined) throw unknownTopic(topic)
+    if (row === undefined) throw topicUnknown(topic)
     this.#directory.learn([row])
     return this.#store.use((session, schema) => readOffsets(session, schema, row.key, at instanceof Date ? at.getTime() : at))
   }
@@ -166,5 +172,5 @@ function finite(value: number): number | null {
 }
 
 function fail(topic: string): never {
-  throw unknownTopic(topic)
+  throw topicUnknown(topic)
 }

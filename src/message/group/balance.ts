@@ -23,7 +23,11 @@ export function balance(members: readonly Candidate[], partitions: readonly Plac
   const load = new Map(members.map((member) => [member.id, 0]))
   const readers = new Map<string, Candidate[]>()
   for (const { topic } of partitions) {
-    if (!readers.has(topic)) readers.set(topic, members.filter((member) => member.topics.includes(topic)))
+    if (!readers.has(topic))
+      readers.set(
+        topic,
+        members.filter((member) => member.topics.includes(topic)),
+      )
   }
   const targets = partitions.map(({ topic, target }) => (readers.get(topic)!.some(({ id }) => id === target) ? target : null))
   const give = (place: number, id: string): void => {
@@ -34,7 +38,9 @@ export function balance(members: readonly Candidate[], partitions: readonly Plac
   }
   for (const target of targets) if (target !== null) load.set(target, load.get(target)! + 1)
   const idlest = (topic: string): string | undefined =>
-    readers.get(topic)!.reduce<string | undefined>((best, { id }) => (best === undefined || load.get(id)! < load.get(best)! ? id : best), undefined)
+    readers
+      .get(topic)!
+      .reduce<string | undefined>((best, { id }) => (best === undefined || load.get(id)! < load.get(best)! ? id : best), undefined)
 
   partitions.forEach(({ topic, owner }, place) => {
     if (targets[place] !== null) return

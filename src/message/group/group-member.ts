@@ -151,16 +151,18 @@ export class GroupMember {
       this.#draining.set(partitionKey(partition), partition)
     }
     const revoked = async (): Promise<void> => this.#options.listener.revoked(partitions)
-    void revoked().catch(() => undefined).then(() => {
-      for (const partition of partitions) {
-        // Lost meanwhile: nothing to give back.
-        if (this.#draining.delete(partitionKey(partition))) this.#drained.set(partitionKey(partition), partition)
-      }
-      if (this.#state === 'leaving') {
-        if (this.#held.size > 0) this.#drain([...this.#held.values()])
-        else this.#onDrained()
-      } else this.poke()
-    })
+    void revoked()
+      .catch(() => undefined)
+      .then(() => {
+        for (const partition of partitions) {
+          // Lost meanwhile: nothing to give back.
+          if (this.#draining.delete(partitionKey(partition))) this.#drained.set(partitionKey(partition), partition)
+        }
+        if (this.#state === 'leaving') {
+          if (this.#held.size > 0) this.#drain([...this.#held.values()])
+          else this.#onDrained()
+        } else this.poke()
+      })
   }
 
   #expired(): void {

@@ -62,7 +62,11 @@ export function partitionKey({ topicId, partition }: Pick<AssignedPartition, 'to
  * A partition changes hands in three heartbeats: one sets the target, the owner's releases, the next of the target claims. So at no time
  * two members own it, unless the owner let a deadline pass.
  */
-export function heartbeat(state: GroupState, beat: Heartbeat, existing: readonly AssignedPartition[]): { readonly state: GroupState; readonly reply: HeartbeatReply } {
+export function heartbeat(
+  state: GroupState,
+  beat: Heartbeat,
+  existing: readonly AssignedPartition[],
+): { readonly state: GroupState; readonly reply: HeartbeatReply } {
   const { now, memberId } = beat
   const members = membersAfter(state.members, beat)
   const known = members.some(({ id }) => id === memberId)
@@ -71,10 +75,17 @@ export function heartbeat(state: GroupState, beat: Heartbeat, existing: readonly
 
   let partitions = samePartitions(state.partitions, existing).map((row) => {
     if (row.owner === null) return row
-    const gone = !alive.has(row.owner) || (row.owner === memberId && released.has(partitionKey(row))) || (row.giveAwayAt !== null && row.giveAwayAt <= now)
+    const gone =
+      !alive.has(row.owner) ||
+      (row.owner === memberId && released.has(partitionKey(row))) ||
+      (row.giveAwayAt !== null && row.giveAwayAt <= now)
     return gone ? { ...row, owner: null, giveAwayAt: null } : row
   })
-  if (sameMembers(members, state.members) === false || partitions.length !== state.partitions.length || partitions.some((row) => row.target === null)) {
+  if (
+    sameMembers(members, state.members) === false ||
+    partitions.length !== state.partitions.length ||
+    partitions.some((row) => row.target === null)
+  ) {
     const targets = balance(members, partitions)
     partitions = partitions.map((row, i) => (row.target === targets[i] ? row : { ...row, target: targets[i]! }))
   }

@@ -19,9 +19,13 @@ export function readBatch({ topic, partition }: TopicPartition, batch: StoredBat
   const reader = new Reader(body)
   const format = reader.number()
   if (format !== batchFormat) {
-    throw new TidemarkError('MESSAGE_UNDECODABLE', `The batch at ${topic}/${partition}/${baseOffset} has format ${format}; this version reads ${batchFormat}.`, {
-      remedy: 'A newer version of Tidemark wrote it: upgrade this process.',
-    })
+    throw new TidemarkError(
+      'MESSAGE_UNDECODABLE',
+      `The batch at ${topic}/${partition}/${baseOffset} has format ${format}; this version reads ${batchFormat}.`,
+      {
+        remedy: 'A newer version of Tidemark wrote it: upgrade this process.',
+      },
+    )
   }
   const names = Array.from({ length: reader.number() }, () => reader.text(reader.number()))
   for (let i = 0; i < batch.records; i++) {

@@ -7,7 +7,8 @@ const missing = new Set(['42P01', '42883', '3F000'])
 /** The error of a database call as the broker port names it. */
 export function brokerError(error: unknown): unknown {
   if (TidemarkError.is(error)) {
-    if (error.code === 'DATABASE_UNREACHABLE' || error.code === 'DATABASE_CONNECTION_LOST' || error.code === 'COMMIT_UNKNOWN') return unreachable(error)
+    if (error.code === 'DATABASE_UNREACHABLE' || error.code === 'DATABASE_CONNECTION_LOST' || error.code === 'COMMIT_UNKNOWN')
+      return unreachable(error)
     return error
   }
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
@@ -22,13 +23,9 @@ export function brokerError(error: unknown): unknown {
 }
 
 function unreachable(cause: unknown): TidemarkError {
-  return new TidemarkError('BROKER_UNREACHABLE', `The Postgres broker cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`, { cause })
-}
-
-export function closed(what: string): TidemarkError {
-  return new TidemarkError('BROKER_CLOSED', `This ${what} was closed.`)
-}
-
-export function unknownTopic(name: string): TidemarkError {
-  return new TidemarkError('TOPIC_UNKNOWN', `The topic "${name}" does not exist.`, { details: { topic: name }, remedy: 'Make it first: broker.topics([{ name }]).' })
+  return new TidemarkError(
+    'BROKER_UNREACHABLE',
+    `The Postgres broker cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`,
+    { cause },
+  )
 }

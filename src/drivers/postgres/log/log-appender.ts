@@ -1,11 +1,10 @@
-import { TidemarkError } from '../../../errors.ts'
+import { appendUnderWay, brokerClosed, noSuchPartition, streamFenced } from '../../../message/broker-error.ts'
 import { type Coordinate, formatCoordinate, parseCoordinate } from '../../../message/coordinate.ts'
 import { checkPage, lastCoordinate, recordBytes, sourceLife, withoutRepeats } from '../../../message/page.ts'
 import type { Appender, Refusal, SequencedRecord, StreamClaim } from '../../../message/port.ts'
 import type { TopicRow } from '../queries/log.ts'
 import { type Appended, type NewBatch, type StreamOwner, appendBatches, claimStream } from '../queries/log-append.ts'
 import { BatchWriter } from './batch-writer.ts'
-import { closed } from './broker-error.ts'
 import type { HeadWatch } from './head-watch.ts'
 import type { LogStore } from './log-store.ts'
 import type { TopicDirectory } from './topic-directory.ts'
@@ -42,7 +41,7 @@ export class LogAppender implements Appender {
     const { sourceEpoch, stream, epoch } = parts.claim
     const owner = { ...sourceLife(sourceEpoch), stream, epoch }
     const { outcome, last } = await parts.store.use((session, schema) => claimStream(session, schema, owner))
-    if (outcome === 'fenced') throw fenced(parts.claim, last)
+    if (outcome === 'fenced') throw streamFenced(parts.claim, last)
     return new LogAppender(parts, owner, last === null ? null : parseCoordinate(last))
   }
 
@@ -51,10 +50,8 @@ export class LogAppender implements Appender {
   }
 
   async append(page: readonly SequencedRecord[]): Promise<readonly Refusal[]> {
-    if (this.#closed) throw closed('appender')
-    if (this.#busy) {
-      throw new TidemarkError('INPUT_INVALID', 'A page was appended while the one before it was still under way.', { remedy: 'Await each append.' })
-    }
+    if (this.#closed) throw brokerClosed('appender')
+    if (this.#busy) throw appendUnderWay()
     this.#busy = true
     try {
       const { records, refusals } = checkPage(page, this.#parts.claim, this.#parts.maxRecordBytes)
@@ -71,7 +68,7 @@ export class LogAppender implements Appender {
 
   /** Tries again where the answer says why not: the log holds more than we know (a lost reply), or a topic was made anew. */
   async #appendPart(part: readonly SequencedRecord[]): Promise<void> {
-    for (let forgotten = false; ; ) {
+    for (let forgotten = false; ;) {
       const records = withoutRepeats(part, this.#last)
       if (records.length === 0) return
       const { answer, batches, topics } = await this.#send(records)
@@ -83,11 +80,11 @@ export class LogAppender implements Appender {
       if (answer.outcome === 'missing') {
         const { topic, partition } = batches[answer.batch]!
         const found = topics.find(({ key }) => key === topic)!
-        if (forgotten) throw noPartition(found, partition)
+        if (forgotten) throw noSuchPartition(found, partition)
         this.#parts.directory.forget(found.name)
         forgotten = true
       } else {
-        if (answer.outcome === 'fenced') throw fenced(this.#parts.claim, answer.last)
+        if (answer.outcome === 'fenced') throw streamFenced(this.#parts.claim, answer.last)
         this.#last = answer.last === null ? null : parseCoordinate(answer.last)
       }
     }
@@ -99,7 +96,10 @@ export class LogAppender implements Appender {
     const topics = [...new Set(records.map(({ topic }) => topic))].map((name) => directoryNow.get(name)!)
     const { batches, bodies } = encode(records, directoryNow)
     const last = lastCoordinate(records)
-    const coordinates = { known: this.#last === null ? null : formatCoordinate(this.#last), last: last === null ? null : formatCoordinate(last) }
+    const coordinates = {
+      known: this.#last === null ? null : formatCoordinate(this.#last),
+      last: last === null ? null : formatCoordinate(last),
+    }
     const answer = await store.use((session, schema) => appendBatches(session, schema, this.#owner, coordinates, batches, bodies))
     return { answer, batches, topics }
   }
@@ -147,17 +147,4 @@ function cut(records: readonly SequencedRecord[], limit: number): SequencedRecor
   }
   if (group.length > 0) groups.push(group)
   return groups
-}
-
-function fenced({ sourceEpoch, stream, epoch }: StreamClaim, last: string | null): TidemarkError {
-  return new TidemarkError('BROKER_FENCED', `Stream ${stream} of ${sourceEpoch} has a newer owner than epoch ${epoch}.`, {
-    details: { sourceEpoch, stream, epoch, last },
-  })
-}
-
-function noPartition(topic: TopicRow, partition: number): TidemarkError {
-  return new TidemarkError('TOPIC_MISMATCH', `The topic "${topic.name}" has ${topic.partitions} partitions; a record is for number ${partition}.`, {
-    details: { topic: topic.name, partitions: topic.partitions, partition },
-    remedy: 'Ask broker.topics for the number of partitions, and choose by it.',
-  })
 }

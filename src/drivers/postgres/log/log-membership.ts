@@ -1,7 +1,7 @@
+import { brokerClosed } from '../../../message/broker-error.ts'
 import { GroupMember } from '../../../message/group/group-member.ts'
 import type { Fetched, FetchOptions, FetchPosition, Membership } from '../../../message/port.ts'
 import { noteOffsets } from '../queries/log-fetch.ts'
-import { closed } from './broker-error.ts'
 import { LogReader } from './log-reader.ts'
 import type { LogStore } from './log-store.ts'
 import type { TopicDirectory } from './topic-directory.ts'
@@ -32,13 +32,13 @@ export class LogMembership implements Membership {
   }
 
   async fetch(from: readonly FetchPosition[], options: FetchOptions): Promise<readonly Fetched[]> {
-    if (this.#closing.signal.aborted) throw closed('membership')
+    if (this.#closing.signal.aborted) throw brokerClosed('membership')
     const signal = options.signal === undefined ? this.#closing.signal : AbortSignal.any([options.signal, this.#closing.signal])
     return this.#parts.reader.fetch(from, { ...options, signal })
   }
 
   async commit(offsets: readonly FetchPosition[]): Promise<void> {
-    if (this.#closing.signal.aborted) throw closed('membership')
+    if (this.#closing.signal.aborted) throw brokerClosed('membership')
     if (offsets.length === 0) return
     const { store, directory, group } = this.#parts
     const topics = await directory.find(offsets.map(({ topic }) => topic))

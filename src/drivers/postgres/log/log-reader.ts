@@ -1,11 +1,12 @@
 import type { Clock } from '../../../internal/clock.ts'
+import { noSuchPartition, topicMadeAnew } from '../../../message/broker-error.ts'
 import type { Fetched, FetchOptions, FetchPosition, LogRecord } from '../../../message/port.ts'
 import type { TopicRow } from '../queries/log.ts'
 import { type FetchedBatch, type ReadPosition, fetchBatches } from '../queries/log-fetch.ts'
 import { readBatch } from './batch-reader.ts'
 import type { HeadWatch } from './head-watch.ts'
 import type { LogStore } from './log-store.ts'
-import { type TopicDirectory, mismatch } from './topic-directory.ts'
+import type { TopicDirectory } from './topic-directory.ts'
 
 interface LogReaderParts {
   readonly store: LogStore
@@ -50,7 +51,8 @@ export class LogReader {
     const topics = await this.#parts.directory.find(from.map(({ topic }) => topic))
     return from.map(({ topic: name, topicId, partition, offset }) => {
       const topic = topics.get(name)!
-      if (topicId !== undefined && topic.id !== topicId) throw mismatch(topic, topicId)
+      if (topicId !== undefined && topic.id !== topicId) throw topicMadeAnew(topic, topicId)
+      if (partition >= topic.partitions) throw noSuchPartition(topic, partition)
       return { topic, key: topic.key, partition, offset }
     })
   }
@@ -61,14 +63,20 @@ export class LogReader {
     const gone = rows.find(({ endOffset }) => endOffset === null)
     if (gone !== undefined) throw await directory.replaced(asked[gone.place]!.topic)
     const places = new Set(rows.map(({ place }) => place))
-    return [...places].map((place) => fetched(asked[place]!, rows.filter((row) => row.place === place)))
+    return [...places].map((place) =>
+      fetched(
+        asked[place]!,
+        rows.filter((row) => row.place === place),
+      ),
+    )
   }
 }
 
 function fetched({ topic, partition, offset }: Asked, rows: readonly FetchedBatch[]): Fetched {
   const place = { topic: topic.name, partition }
   const endOffset = rows[0]!.endOffset!
-  if (rows[0]!.batch === null) return { ...place, records: [], endOffset, nextOffset: offset, outOfRange: { startOffset: rows[0]!.startOffset } }
+  if (rows[0]!.batch === null)
+    return { ...place, records: [], endOffset, nextOffset: offset, outOfRange: { startOffset: rows[0]!.startOffset } }
   const records: LogRecord[] = []
   for (const { batch } of rows) readBatch(place, batch!, offset, records)
   return { ...place, records, endOffset, nextOffset: records.at(-1)!.offset + 1 }

@@ -34,7 +34,7 @@ export class LogRetention {
   async trim(): Promise<void> {
     const partitions = await this.#store.use(partitionsToTrim)
     for (const { topic, partition } of partitions) {
-      for (let step = 'more'; step === 'more' && !this.#closed; ) {
+      for (let step = 'more'; step === 'more' && !this.#closed;) {
         step = await this.#store.use((session, schema) => trimStep(session, schema, topic, partition))
         if (step === 'busy') return
       }

@@ -1,6 +1,7 @@
+import { brokerClosed } from '../../../message/broker-error.ts'
 import type { PostgresDatabase } from '../database.ts'
 import type { Session } from '../session.ts'
-import { brokerError, closed } from './broker-error.ts'
+import { brokerError } from './broker-error.ts'
 
 /** The log's database with the errors of the broker port. Shared by all parts of one broker. */
 export class LogStore {
@@ -16,7 +17,7 @@ export class LogStore {
 
   /** Leases a session. */
   async use<T>(work: (session: Session, schema: string) => Promise<T>): Promise<T> {
-    if (this.#closed) throw closed('broker')
+    if (this.#closed) throw brokerClosed('broker')
     try {
       return await this.#database.use((session) => work(session, this.schema))
     } catch (error) {
@@ -25,7 +26,7 @@ export class LogStore {
   }
 
   async transaction<T>(work: (session: Session, schema: string) => Promise<T>): Promise<T> {
-    if (this.#closed) throw closed('broker')
+    if (this.#closed) throw brokerClosed('broker')
     try {
       return await this.#database.transaction((_tx, session) => work(session, this.schema))
     } catch (error) {

@@ -1,6 +1,6 @@
-import { TidemarkError } from '../../../errors.ts'
+import type { TidemarkError } from '../../../errors.ts'
+import { topicMadeAnew, topicUnknown } from '../../../message/broker-error.ts'
 import { type TopicRow, readTopics } from '../queries/log.ts'
-import { unknownTopic } from './broker-error.ts'
 import type { LogStore } from './log-store.ts'
 
 /** What this process knows of topics: their keys, by name. A topic made anew gets another key, so a stale entry reads and writes nothing. */
@@ -25,7 +25,7 @@ export class TopicDirectory {
   async find(names: Iterable<string>): Promise<ReadonlyMap<string, TopicRow>> {
     const missing = [...new Set(names)].filter((name) => !this.#topics.has(name))
     if (missing.length > 0) this.learn(await this.#store.use((session, schema) => readTopics(session, schema, missing)))
-    for (const name of missing) if (!this.#topics.has(name)) throw unknownTopic(name)
+    for (const name of missing) if (!this.#topics.has(name)) throw topicUnknown(name)
     return this.#topics
   }
 
@@ -33,15 +33,8 @@ export class TopicDirectory {
   async replaced(stale: TopicRow): Promise<TidemarkError> {
     this.forget(stale.name)
     const [row] = await this.#store.use((session, schema) => readTopics(session, schema, [stale.name]))
-    if (row === undefined) return unknownTopic(stale.name)
+    if (row === undefined) return topicUnknown(stale.name)
     this.learn([row])
-    return mismatch(row, stale.id)
+    return topicMadeAnew(row, stale.id)
   }
-}
-
-export function mismatch(topic: TopicRow, asked: string): TidemarkError {
-  return new TidemarkError('TOPIC_MISMATCH', `The topic "${topic.name}" was made anew: expected id ${asked}, found ${topic.id}.`, {
-    details: { topic: topic.name, expected: asked, found: topic.id },
-    remedy: 'Positions of the old one mean nothing in the new one. Reset them on purpose, or restore the topic.',
-  })
 }

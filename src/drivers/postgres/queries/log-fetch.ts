@@ -26,7 +26,12 @@ interface Row extends Record<string, unknown> {
   readonly body: Buffer | null
 }
 
-export async function fetchBatches(session: Session, schema: string, from: readonly ReadPosition[], maxBytes: number): Promise<FetchedBatch[]> {
+export async function fetchBatches(
+  session: Session,
+  schema: string,
+  from: readonly ReadPosition[],
+  maxBytes: number,
+): Promise<FetchedBatch[]> {
   const rows = await session.query<Row>(`select * from ${schema}.log_fetch($1, $2, $3, $4)`, [...columns(from), maxBytes])
   return rows.map((row) => ({
     place: row.place - 1,
@@ -40,7 +45,11 @@ export async function fetchBatches(session: Session, schema: string, from: reado
 }
 
 /** Which of the positions have something after them, by place, and where they end now (`null`: gone). */
-export async function headNews(session: Session, schema: string, from: readonly ReadPosition[]): Promise<{ place: number; endOffset: number | null }[]> {
+export async function headNews(
+  session: Session,
+  schema: string,
+  from: readonly ReadPosition[],
+): Promise<{ place: number; endOffset: number | null }[]> {
   const rows = await session.query<Pick<Row, 'place' | 'end_offset'>>(`select * from ${schema}.log_news($1, $2, $3)`, columns(from))
   return rows.map((row) => ({ place: row.place - 1, endOffset: row.end_offset === null ? null : Number(row.end_offset) }))
 }

@@ -90,21 +90,37 @@ export async function writeGroup(
   after: GroupState,
   memberId: string,
 ): Promise<boolean> {
-  const statements = [...memberChanges(schema, group, before.members, after.members), ...partitionChanges(schema, group, before.partitions, after.partitions)]
+  const statements = [
+    ...memberChanges(schema, group, before.members, after.members),
+    ...partitionChanges(schema, group, before.partitions, after.partitions),
+  ]
   const changed = statements.length > 0
   if (changed) statements.push({ text: `update ${schema}.log_group set version = version + 1 where name = $1`, params: [group] })
-  statements.push({ text: `update ${schema}.log_member set heartbeat_at = clock_timestamp() where "group" = $1 and id = $2`, params: [group, memberId] })
+  statements.push({
+    text: `update ${schema}.log_member set heartbeat_at = clock_timestamp() where "group" = $1 and id = $2`,
+    params: [group, memberId],
+  })
   await session.run(statements)
   return changed
 }
 
-function memberChanges(schema: string, group: string, before: readonly GroupMemberState[], after: readonly GroupMemberState[]): Statement[] {
+function memberChanges(
+  schema: string,
+  group: string,
+  before: readonly GroupMemberState[],
+  after: readonly GroupMemberState[],
+): Statement[] {
   const statements: Statement[] = []
   const gone = before.filter(({ id }) => !after.some((member) => member.id === id))
   if (gone.length > 0) {
-    statements.push({ text: `delete from ${schema}.log_member where "group" = $1 and id = any($2::uuid[])`, params: [group, gone.map(({ id }) => id)] })
+    statements.push({
+      text: `delete from ${schema}.log_member where "group" = $1 and id = any($2::uuid[])`,
+      params: [group, gone.map(({ id }) => id)],
+    })
   }
-  for (const { id, clientId, topics, sessionTimeoutMs, drainTimeoutMs } of after.filter((member) => !before.some((known) => known.id === member.id))) {
+  for (const { id, clientId, topics, sessionTimeoutMs, drainTimeoutMs } of after.filter(
+    (member) => !before.some((known) => known.id === member.id),
+  )) {
     statements.push({
       text: `insert into ${schema}.log_member ("group", id, client_id, topics, session_timeout_ms, drain_timeout_ms) values ($1, $2, $3, $4, $5, $6)`,
       params: [group, id, clientId, topics, sessionTimeoutMs, drainTimeoutMs],
@@ -147,7 +163,11 @@ function partitionChanges(schema: string, group: string, before: readonly GroupP
 }
 
 /** The partitions of topics by name, in the order of name and number. */
-export async function partitionsOf(session: Session, schema: string, topics: readonly string[]): Promise<{ topic: string; topicId: string; partition: number }[]> {
+export async function partitionsOf(
+  session: Session,
+  schema: string,
+  topics: readonly string[],
+): Promise<{ topic: string; topicId: string; partition: number }[]> {
   const rows = await session.query<{ name: string; id: string; partition: number }>(
     `select t.name, t.id, h.partition from ${schema}.log_topic t join ${schema}.log_head h on h.topic = t.key where t.name = any($1::text[]) order by 1, 3`,
     [topics],

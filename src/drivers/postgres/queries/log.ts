@@ -31,7 +31,9 @@ export async function createTopics(session: Session, schema: string, topics: rea
 }
 
 export function readTopics(session: Session, schema: string, names: readonly string[]): Promise<TopicRow[]> {
-  return session.query<TopicRow & Record<string, unknown>>(`select ${topicColumns} from ${schema}.log_topic where name = any($1::text[])`, [names])
+  return session.query<TopicRow & Record<string, unknown>>(`select ${topicColumns} from ${schema}.log_topic where name = any($1::text[])`, [
+    names,
+  ])
 }
 
 /** Removes a topic, its records and what groups noted of it. Its members look again. */

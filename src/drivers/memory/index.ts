@@ -1,0 +1,13 @@
+/**
+ * The broker in memory, for tests, examples and simulations.
+ *
+ * ```ts
+ * const log = new MemoryLog({ clock })
+ * const first = memoryBroker({ log })
+ * const second = memoryBroker({ log }) // as another process would see the same log
+ * ```
+ *
+ * @module
+ */
+export { MemoryBroker, memoryBroker, type MemoryBrokerOptions } from './memory-broker.ts'
+export { MemoryLog } from './memory-log.ts'
