@@ -140,7 +140,7 @@ describe.runIf(process.getuid?.() === 0)('as root', () => {
     await rm(place, { recursive: true })
   })
 
-  test('a directory of an ordinary user stays that user\'s: both can use the server in turn', async () => {
+  test("a directory of an ordinary user stays that user's: both can use the server in turn", async () => {
     const directory = await serverDirectory()
     const home = join(directory, 'postgres')
     const [uid, gid] = [65_534, 65_534]

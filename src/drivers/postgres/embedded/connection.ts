@@ -45,7 +45,10 @@ export async function onConnection<T>(
  * Asks a server whether it is ours: SCRAM proves to both sides that the other knows the password.
  * `busy` is one that lives but takes nobody now: it starts, recovers, stops, or has all its connections given away.
  */
-export async function probe(connection: EmbeddedConnection, patienceMs = connectTimeoutMs): Promise<'answers' | 'busy' | 'refuses' | 'gone'> {
+export async function probe(
+  connection: EmbeddedConnection,
+  patienceMs = connectTimeoutMs,
+): Promise<'answers' | 'busy' | 'refuses' | 'gone'> {
   try {
     await onConnection(connection, (client) => client.query('select 1'), Math.min(patienceMs, connectTimeoutMs))
     return 'answers'

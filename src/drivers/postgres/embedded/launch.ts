@@ -43,8 +43,9 @@ export async function launch(
     const address = await untilServing(Math.max(deadline - performance.now(), 0), () => attempt.ended() !== null)
     if (address !== null) return address
 
-    tried.push(`port ${port}: ${attempt.ended() ?? 'ended'}`)
-    const obstacle = obstacleIn(await logTail(home.log, attempt.since))
+    const end = attempt.ended() ?? 'ended'
+    tried.push(`port ${port}: ${end}`)
+    const obstacle = obstacleIn(await logTail(home.log, attempt.since)) ?? (endedFromOutside.has(end) ? 'interruption' : null)
     if (obstacle === null || performance.now() > deadline) {
       throw await failureWithLog(home, attempt.since, `The embedded Postgres server did not start (${tried.slice(-5).join('; ')}).`, {
         details: { data: site.data, tried },
@@ -77,6 +78,9 @@ async function spawnServer(home: Home, { binaries, data, user }: Site, settings:
     await log.close()
   }
 }
+
+/** Somebody killed it, or asked it to stop, while it started. */
+const endedFromOutside: ReadonlySet<string> = new Set(['ended by SIGKILL', 'exit code 0'])
 
 /** What kept the server from starting, if it may be otherwise at the next try. The texts are those of src/backend in Postgres. */
 function obstacleIn(log: string): 'port' | 'predecessor' | null {

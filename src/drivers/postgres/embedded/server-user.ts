@@ -26,9 +26,9 @@ const waysToAdd: readonly (readonly [string, readonly string[]])[] = [
 export async function chooseServerUser(home: Home): Promise<ServerUser | null> {
   if (!runsAsRoot()) return null
   const { uid, gid } = await stat(home.directory)
-  if (uid !== 0) return { name: String(uid), uid, gid }
-  const user = (await lookUp('postgres')) ?? (await lookUp('tidemark')) ?? (await addUser()) ?? (await lookUp('nobody'))
-  if (user !== null) return user
+  const user = uid !== 0 ? { name: String(uid), uid, gid } : await unprivilegedUser()
+  // Fails here, with the reason, where root is not allowed to become anybody else.
+  if (user !== null && (await canEnter(user, '/'))) return user
   throw new TidemarkError(
     'EMBEDDED_FAILED',
     'Postgres refuses to run as root, and there is no user postgres, tidemark or nobody to run it as.',
@@ -51,6 +51,10 @@ export async function canEnter(user: ServerUser, directory: string): Promise<boo
       remedy: 'Postgres refuses to run as root. Run as an ordinary user, or use your own server.',
     })
   }
+}
+
+async function unprivilegedUser(): Promise<ServerUser | null> {
+  return (await lookUp('postgres')) ?? (await lookUp('tidemark')) ?? (await addUser()) ?? (await lookUp('nobody'))
 }
 
 async function addUser(): Promise<ServerUser | null> {
