@@ -4,59 +4,43 @@
  */
 import { consumeContender, throughput } from './consume/contender.ts'
 import { best, graphileWorkerSettings, pgBossSettings } from './consume/peer-settings.ts'
-import { peers, tunedPeers } from './consume/systems.ts'
-import { describeMachine } from './harness/machine.ts'
-import { readOptions } from './harness/options.ts'
-import { report } from './harness/report.ts'
+import { ownSystems, peers, tunedPeers } from './consume/systems.ts'
 import { medianOf, rounded, summarize } from './harness/result.ts'
+import { runBench } from './harness/run-bench.ts'
 import { runRounds } from './harness/rounds.ts'
-import { startServer } from './harness/server.ts'
 import type { Result } from './harness/result.ts'
 
-const options = readOptions('consume', { rounds: 5, messages: 20_000, quickMessages: 2_000 })
-const date = new Date().toISOString()
-const server = await startServer()
-process.stderr.write(`Postgres ${server.version}, Node ${process.version}, ${options.messages} messages, ${options.rounds} rounds\n`)
-
-try {
-  const systems = options.tune ? tunedPeers() : [...peers()]
-  const { only } = options
-  const chosen = only === undefined ? systems : systems.filter((system) => system.name.includes(only))
-  const samples = await runRounds(
-    chosen.map((system) => consumeContender(server, system, options.messages)),
-    options.rounds,
+await runBench('consume', { rounds: 5, messages: 20_000, quickMessages: 2_000 }, async (server, { messages, rounds, tune, only = '' }) => {
+  const systems = (tune ? tunedPeers() : [...ownSystems(), ...peers()]).filter(({ name }) => name.includes(only))
+  const results = summarize(
+    await runRounds(
+      systems.map((system) => consumeContender(server, system, messages)),
+      rounds,
+    ),
   )
-  const results = summarize(samples)
-  report(
-    {
-      name: 'consume',
-      date,
-      machine: describeMachine(server.version),
-      settings: {
-        messages: options.messages,
-        rounds: options.rounds,
-        messageBytes: 300,
-        postgres: server.settings,
-        systems: Object.fromEntries(chosen.map((system) => [system.name, system.settings])),
-        peerSettings: { 'graphile-worker': best(graphileWorkerSettings)[0], 'pg-boss': best(pgBossSettings)[0] },
-      },
-      results,
-      ratios: ratios(results),
+  return {
+    settings: {
+      messageBytes: 300,
+      systems: Object.fromEntries(systems.map((system) => [system.name, system.settings])),
+      peerSettings: { 'graphile-worker': best(graphileWorkerSettings)[0], 'pg-boss': best(pgBossSettings)[0] },
     },
-    options.json,
-  )
-} finally {
-  await server.stop()
-}
-
-function ratios(results: readonly Result[]): Record<string, number> {
-  const peerRates = ['graphile-worker', 'pg-boss'].flatMap((name) => medianOf(results, name, throughput) ?? [])
-  const bestPeer = Math.max(...peerRates)
-  const against = (system: string): number | undefined => {
-    const rate = medianOf(results, system, throughput)
-    return rate === undefined || peerRates.length === 0 ? undefined : rounded(rate / bestPeer)
+    results,
+    ratios: ratios(results),
   }
-  const vsBestPeer = against('tidemark')
-  const batchVsBestPeer = against('tidemark (batch handler)')
-  return { ...(vsBestPeer === undefined ? {} : { vsBestPeer }), ...(batchVsBestPeer === undefined ? {} : { batchVsBestPeer }) }
+})
+
+/** Our rates over those of the best peer, whatever its handler does; and over the best whose handler fails one message alone, as ours. */
+function ratios(results: readonly Result[]): Record<string, number> {
+  const ratio = (system: string, others: readonly string[]): number | undefined => {
+    const ours = medianOf(results, system, throughput)
+    const theirs = others.flatMap((other) => medianOf(results, other, throughput) ?? [])
+    return ours === undefined || theirs.length < others.length ? undefined : rounded(ours / Math.max(...theirs))
+  }
+  const all = ['graphile-worker', 'pg-boss', 'pg-boss (job by job)']
+  const named = {
+    vsBestPeer: ratio('tidemark', all),
+    vsBestPeerJobByJob: ratio('tidemark', ['graphile-worker', 'pg-boss (job by job)']),
+    batchVsBestPeer: ratio('tidemark (batch handler)', all),
+  }
+  return Object.fromEntries(Object.entries(named).filter((entry): entry is [string, number] => entry[1] !== undefined))
 }

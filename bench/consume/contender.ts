@@ -1,3 +1,4 @@
+import { withDatabases } from '../harness/scratch-databases.ts'
 import { startSubject } from '../harness/start-subject.ts'
 import { checkInvoices, createInvoiceTable, handlingTimeP99 } from './invoices.ts'
 import type { Contender } from '../harness/rounds.ts'
@@ -18,27 +19,12 @@ export interface ConsumeSystem {
 
 export const throughput = 'throughput'
 
-/** One run: a fresh database, the backlog, a checkpoint, then the clock; at last everything is counted. */
+/** One run: fresh databases, the backlog, a checkpoint, then the clock; at last everything is counted. */
 export function consumeContender(server: Server, system: ConsumeSystem, messages: number): Contender {
-  let run = 0
   return {
     name: system.name,
-    async measure() {
-      run += 1
-      const names = ['database', ...(system.databases ?? [])]
-      const databases: Record<string, string> = {}
-      const made: string[] = []
-      for (const name of names) {
-        const databaseName = `${system.name.replaceAll(/[^a-z0-9]+/gi, '_')}_${run}_${name}`.toLowerCase()
-        databases[name] = await server.createDatabase(databaseName)
-        made.push(databaseName)
-      }
-      try {
-        return await measureOnce(server, system, databases, messages)
-      } finally {
-        for (const name of made) await server.dropDatabase(name)
-      }
-    },
+    measure: () =>
+      withDatabases(server, ['database', ...(system.databases ?? [])], (databases) => measureOnce(server, system, databases, messages)),
   }
 }
 

@@ -3,9 +3,9 @@ import type { Runner } from 'graphile-worker'
 import { serveSubject } from '../harness/subject.ts'
 import { EffectWatch } from './effect-watch.ts'
 import { insertInvoice, invoiceValues } from './invoices.ts'
-import { orderChunks } from './orders.ts'
+import { orderChunks } from '../orders/order.ts'
 import type { ConsumeInput } from './effect-watch.ts'
-import type { Order } from './orders.ts'
+import type { Order } from '../orders/order.ts'
 
 /** Those of the worker's preset that matter for throughput. */
 export interface GraphileWorkerSettings {

@@ -1,6 +1,6 @@
-import { order } from './orders.ts'
+import { order } from '../orders/order.ts'
 import { percentile } from '../harness/statistics.ts'
-import type { Order } from './orders.ts'
+import type { Order } from '../orders/order.ts'
 import type { Server } from '../harness/server.ts'
 
 /** The effect: one row for each order, the same statement for all systems. */
@@ -10,6 +10,22 @@ export const insertInvoice =
 /** The parameters of `insertInvoice`. Called first thing in a handler: it also reads the clock. */
 export function invoiceValues(order: Order): [string, string, number, string, number] {
   return [order.orderId, order.customerId, order.cents, order.placedAt, now()]
+}
+
+/** The same rows by one statement, for handlers of batches. */
+export const insertInvoices = `
+  insert into invoices (order_id, customer_id, cents, placed_at, handling_began)
+  select order_id, customer_id, cents, placed_at, to_timestamp($5::double precision / 1000)
+  from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as o (order_id, customer_id, cents, placed_at)`
+
+export function invoiceValuesOf(orders: readonly Order[]): [string[], string[], number[], string[], number] {
+  return [
+    orders.map((order) => order.orderId),
+    orders.map((order) => order.customerId),
+    orders.map((order) => order.cents),
+    orders.map((order) => order.placedAt),
+    now(),
+  ]
 }
 
 /** Milliseconds since 1970, with fractions. */
@@ -42,6 +58,17 @@ export async function checkInvoices(server: Server, database: string, messages: 
   for (let number = 1; number <= messages; number += 1) cents += order(number).cents
   if (found?.rows === messages && found.orders === messages && found.cents === cents) return
   throw new Error(`wrong effects: expected ${messages} invoices of ${messages} orders over ${cents} cents, found ${JSON.stringify(found)}`)
+}
+
+/** Rejects if an order of a customer was handled before an earlier one of the same customer. */
+export async function checkOrderPerCustomer(server: Server, database: string): Promise<void> {
+  const [found] = await server.query<{ late: number }>(
+    database,
+    `select count(*)::int as late
+     from (select order_id < lag(order_id) over (partition by customer_id order by id) as is_late from invoices) as i
+     where is_late`,
+  )
+  if (found?.late !== 0) throw new Error(`${String(found?.late)} orders were handled after a later one of the same customer`)
 }
 
 /**

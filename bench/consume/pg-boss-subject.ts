@@ -4,9 +4,9 @@ import type { Job, JobResult } from 'pg-boss'
 import { serveSubject } from '../harness/subject.ts'
 import { EffectWatch } from './effect-watch.ts'
 import { insertInvoice, invoiceValues } from './invoices.ts'
-import { orderChunks } from './orders.ts'
+import { orderChunks } from '../orders/order.ts'
 import type { ConsumeInput } from './effect-watch.ts'
-import type { Order } from './orders.ts'
+import type { Order } from '../orders/order.ts'
 
 export interface PgBossSettings {
   /** Connections of the instance. */

@@ -1,9 +1,16 @@
 import { best, graphileWorkerSettings, pgBossJobByJob, pgBossSettings } from './peer-settings.ts'
-import { installedVersion } from '../harness/installed-version.ts'
+import { installedVersion, ownVersion } from '../harness/installed-version.ts'
 import type { Server } from '../harness/server.ts'
 import type { ConsumeSystem } from './contender.ts'
 import type { GraphileWorkerSettings } from './graphile-worker-subject.ts'
+import { checkOrderPerCustomer } from './invoices.ts'
+import type { TidemarkSettings } from './tidemark-subject.ts'
 import type { PgBossSettings } from './pg-boss-subject.ts'
+
+/** Ours: the handler of single messages that is compared, and the handler of batches beside it. */
+export function ownSystems(): ConsumeSystem[] {
+  return [tidemark('tidemark', { handler: 'message' }), tidemark('tidemark (batch handler)', { handler: 'batch' })]
+}
 
 /** The peers as the bench runs them. */
 export function peers(): ConsumeSystem[] {
@@ -20,6 +27,20 @@ export function tunedPeers(): ConsumeSystem[] {
     ...Object.entries(graphileWorkerSettings).map(([name, settings]) => graphileWorker(`graphile-worker: ${name}`, settings)),
     ...Object.entries(pgBossSettings).map(([name, settings]) => pgBoss(`pg-boss: ${name}`, settings)),
   ]
+}
+
+function tidemark(name: string, settings: TidemarkSettings): ConsumeSystem {
+  return {
+    name,
+    version: ownVersion(),
+    module: new URL('./tidemark-subject.ts', import.meta.url),
+    settings: { ...settings },
+    databases: ['shop', 'log'],
+    async check(server, databases) {
+      await nothingLeft(server, databases['database']!, 'select count(*)::int as left from tidemark.dead_letter')
+      await checkOrderPerCustomer(server, databases['database']!)
+    },
+  }
 }
 
 function graphileWorker(name: string, settings: GraphileWorkerSettings): ConsumeSystem {

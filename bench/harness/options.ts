@@ -13,7 +13,7 @@ export interface BenchOptions {
   readonly tune: boolean
 }
 
-interface Defaults {
+export interface Defaults {
   readonly rounds: number
   readonly messages: number
   readonly quickMessages: number

@@ -4,6 +4,8 @@ import type { BenchDocument } from './result.ts'
 
 /** Prints the outcome of a bench: exactly one JSON document, or a table and a bar chart. */
 export function report(document: BenchDocument, json: boolean): void {
+  // A reader that has seen enough (`| head`) must not keep the bench from cleaning up.
+  process.stdout.on('error', () => undefined)
   if (json) {
     process.stdout.write(`${JSON.stringify(document, null, 2)}\n`)
     return
