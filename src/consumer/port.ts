@@ -1,3 +1,4 @@
+import type { HighWater } from '../inbox/high-water.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { LogRecord } from '../message/port.ts'
 import type { Transaction } from '../message/transaction.ts'
@@ -9,11 +10,14 @@ import type { Transaction } from '../message/transaction.ts'
  * @module
  */
 
-/** A partition as a group reads it. `topicId` is the broker's, so that a topic made anew is another one. */
-export interface PartitionRef {
+/** A topic as a group reads it. `topicId` is the broker's, so that a topic made anew is another one. */
+export interface TopicRef {
   readonly group: string
   readonly topic: string
   readonly topicId: string
+}
+
+export interface PartitionRef extends TopicRef {
   readonly partition: number
 }
 
@@ -29,6 +33,9 @@ export interface LanePosition {
   readonly epoch: number
   /** Raised by whoever but the owner parks or holds a key of the lane. */
   readonly holds: number
+  readonly highWater: HighWater
+  /** Where the row stood when it was last seen. A hint for the store, to be handed back unread; `null`: not known. */
+  readonly at: string | null
 }
 
 /** What an owner knows of a partition after taking it over: its lanes, and the keys that must queue (in wire bytes, base64). */
@@ -37,28 +44,35 @@ export interface PartitionState {
   readonly parkedKeys: readonly string[]
 }
 
+/** Where the partitions of a topic begin. */
+export interface FirstPositions {
+  readonly topic: TopicRef
+  /** Number of lanes for partitions seen for the first time. The stored number wins. */
+  readonly lanes: number
+  /** Offset of each partition, where the group never read this topic. */
+  readonly first: readonly number[]
+  /** Offset of each partition, where it did, but never saw this partition. */
+  readonly later: readonly number[]
+}
+
 export interface TakeOver {
   readonly partition: PartitionRef
-  /** Number of lanes for a partition seen for the first time. The stored number wins. */
-  readonly lanes: number
-  /** Where a partition seen for the first time begins. */
-  readonly startOffset: number
   /** A transaction of the former owner that stands still for longer is ended. */
   readonly lockTimeoutMs: number
 }
 
-/** The five ways a batch's end can go; only `committed` has an effect. */
+/** How a batch's end can go; only `committed` has an effect. */
 export type CommitOutcome =
-  /** All of it is durable. */
-  | 'committed'
-  /** Another owner took over: forget the partition. */
-  | 'fenced'
-  /** The position or the holds differ: reload, run again, charge nobody. */
-  | 'moved'
-  /** A key to append to was released meanwhile: drop it from the set, run its messages. */
-  | 'released'
+  /** All of it is durable. The lane's row now stands so. */
+  | { readonly outcome: 'committed'; readonly position: LanePosition }
+  /** The row is not as given: position, holds or epoch differ. Reload, which tells which; charge nobody. */
+  | { readonly outcome: 'moved' }
+  /** A key to append to was released meanwhile. Reload, run its messages; charge nobody. */
+  | { readonly outcome: 'released' }
   /** An id was handled by somebody else meanwhile: look the ids up again, run again, charge nobody. */
-  | 'duplicate'
+  | { readonly outcome: 'duplicate' }
+  /** Everything was in order until the commit itself, which the server refused: a deferred constraint, say. Some message is at fault. */
+  | { readonly outcome: 'refused'; readonly error: unknown }
 
 /** A message that goes to the dead letters, with everything known about it. */
 export interface DeadLetter {
@@ -66,12 +80,19 @@ export interface DeadLetter {
   readonly messageId: string | null
   readonly type: string | null
   readonly handler: string | null
+  /** `block` parks the key behind it; a message without a key blocks nobody, so it is always `skip`. */
   readonly policy: 'block' | 'skip'
   readonly errorClass: string
   readonly reason: string
   readonly stack: string | null
-  readonly attempts: readonly { readonly at: Date; readonly error: string }[]
+  readonly attempts: readonly FailedAttempt[]
   readonly codeVersion: string | null
+}
+
+export interface FailedAttempt {
+  /** Milliseconds since 1970. */
+  readonly at: number
+  readonly error: string
 }
 
 /** What one lane batch leaves behind. */
@@ -79,7 +100,9 @@ export interface BatchEnd {
   readonly position: LanePosition
   /** The offset after the batch. */
   readonly nextOffset: number
-  /** Dedup identities of the handled messages, to remember. Sorted by the store. */
+  /** As it stands after the batch. */
+  readonly highWater: HighWater
+  /** Dedup identities of the handled messages that no high water covers, to remember. Sorted by the store. */
   readonly handled: readonly string[]
   /** Messages of parked keys, to queue behind their key. */
   readonly queue: readonly LogRecord[]
@@ -94,40 +117,70 @@ export interface BatchTransaction {
   readonly tx: Transaction
 
   /** Which of these identities the group has handled before. */
-  alreadyHandled(group: string, identities: readonly string[]): Promise<ReadonlySet<string>>
+  alreadyHandled(identities: readonly string[]): Promise<ReadonlySet<string>>
 
   /** Whether the transaction can still be committed, after everything asked so far. `failed`: a statement failed and was not undone by a savepoint. */
   status(): Promise<'open' | 'failed' | 'none'>
 
   /**
-   * In this order, in one round trip where it can be: a time limit for standing still; the compare-and-set of epoch, next offset and holds;
-   * the queue's key rows locked by key, and the messages appended; the dead letter; the handled ids; what was published; the commit.
-   * Anything but `committed` has rolled back. Rejects with `COMMIT_UNKNOWN` when the reply was lost (resolved by reading the position back).
+   * Who is to blame for what a handler threw: `conflict` is a deadlock or a serialisation failure, `lost` the connection; neither is charged to
+   * the message.
+   */
+  blame(error: unknown): 'handler' | 'conflict' | 'lost'
+
+  /**
+   * In this order, in one round trip where it can be: a time limit for standing still; what was published; the compare-and-set of epoch, next
+   * offset and holds; the queue's key rows locked by key, and the messages appended; the dead letter; the handled ids; the commit.
+   * Anything but `committed` has rolled back. Rejects with `COMMIT_UNKNOWN` when the reply was lost (resolved by reading the position back);
+   * else nothing was committed, and the error says why: `blame` knows conflicts, everything else is no fault of a message.
    */
   commit(end: BatchEnd): Promise<CommitOutcome>
 
+  /** Never rejects: a connection that cannot roll back is closed, which rolls back too. */
   rollBack(): Promise<void>
 }
 
 export interface ConsumerStore {
+  /** All positions of a group: the smallest next offset of each partition. */
+  positions(group: string): Promise<readonly PartitionPosition[]>
+
   /**
-   * Makes this process the owner: in one transaction locks the partition's rows by lane (making them if there are none), raises every epoch,
-   * and, in a later statement, reads the parked keys. A frozen former owner is got rid of after `lockTimeoutMs`.
+   * Makes the rows of all partitions of a topic that have none, in one transaction. What is there stays. Safe by two processes at once: only one
+   * of them sees a group that never read the topic.
+   */
+  makePositions(first: FirstPositions): Promise<void>
+
+  /**
+   * Makes this process the owner: in one transaction locks the partition's rows by lane, raises every epoch, and, in a later statement, reads
+   * the parked keys. A frozen former owner is got rid of after `lockTimeoutMs`. No lanes: the partition has no rows.
    */
   takeOver(request: TakeOver): Promise<PartitionState>
 
-  /** A lane's row, and then, in a second statement, the parked keys. Takes no lock. `null`: no such row. */
+  /** A lane's row, and then, in a second statement, the partition's parked keys. Takes no lock. `null`: no such row. */
   reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null>
 
-  /** Moves idle lanes forward, never back, where the epoch is still ours. One statement. Returns the lanes that moved. */
-  advance(partition: PartitionRef, targets: readonly { readonly lane: number; readonly epoch: number; readonly offset: number }[]): Promise<readonly number[]>
+  /** Moves idle lanes forward, never back, where the epoch is still ours. One statement. Returns the lanes that moved, as they stand now. */
+  advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]>
 
   /** Replaces all lanes of a partition by `count` new ones at `offset`, above every old epoch, in one transaction. `'fenced'` if any row is not as given. */
   replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, offset: number): Promise<PartitionState | 'fenced'>
 
-  /** Opens a transaction for a lane's batch. No row is locked by it before `commit`. */
+  /** Opens a transaction for a lane's batch. No row of ours is locked by it before `commit`. */
   begin(lane: LaneRef): Promise<BatchTransaction>
 
-  /** All positions of a group, for lag and settling: the smallest next offset of each partition. */
-  positions(group: string): Promise<readonly (PartitionRef & { readonly nextOffset: number })[]>
+  /** Empties the oldest part of the inbox if its time has come. Called now and then by every consumer. */
+  forgetHandled(retentionMs: number): Promise<void>
+}
+
+export interface PartitionPosition {
+  readonly topic: string
+  readonly topicId: string
+  readonly partition: number
+  readonly nextOffset: number
+}
+
+export interface AdvanceTarget {
+  readonly lane: number
+  readonly epoch: number
+  readonly offset: number
 }

@@ -7,6 +7,9 @@ import type { CrashPoint } from './crash-points.ts'
  */
 export const crashPoint: (name: CrashPoint) => void = armed() ? hit : () => undefined
 
+/** Is any point of this process armed? Steps that share a round trip are sent apart then, so that a test can stop between them. */
+export const crashPointsArmed: boolean = armed()
+
 function armed(): boolean {
   return process.env.TIDEMARK_CRASH_POINT !== undefined || process.env.TIDEMARK_FREEZE_POINT !== undefined
 }

@@ -5,7 +5,6 @@
 export const crashPoints = [
   'publish:before-append',
   'publish:after-append',
-  'publish:after-commit',
   'relay:after-take-over',
   'relay:after-broker-read',
   'relay:after-probe',
@@ -16,6 +15,15 @@ export const crashPoints = [
   'relay:mid-send',
   'relay:after-send',
   'relay:after-checkpoint',
+  'consumer:before-take-over',
+  'consumer:after-take-over',
+  'consumer:after-handlers',
+  'consumer:after-compare-and-set',
+  'consumer:after-appends',
+  'consumer:after-commit',
+  'consumer:before-advance',
+  'consumer:at-lane-barrier',
+  'consumer:after-lanes-replaced',
 ] as const
 
 /** One of the names above. */

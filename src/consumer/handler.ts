@@ -1,0 +1,105 @@
+import { TidemarkError } from '../errors.ts'
+import type { EventDefinition, MessageOf } from '../message/index.ts'
+import type { Message } from '../message/message.ts'
+import type { Transaction } from '../message/transaction.ts'
+import type { DeadLetterPolicy } from './failure-policy.ts'
+
+/** What a handler gets beside the message. */
+export interface HandlerContext {
+  /** The batch's transaction: what is done through it commits with the position, once. Not for use after the handler has ended. */
+  readonly tx: Transaction
+  /** When the log took the message: the same in every run of it. */
+  now(): Date
+  /** A uuid (version 7 form) that is the same for the n-th call in every run of this message. */
+  uuid(): string
+  /** From 0 to below 1; the n-th call returns the same in every run of this message. */
+  random(): number
+  /** Whether this is the first way through the log, or a replay whose outside effects must not happen again. */
+  readonly mode: 'live' | 'replay'
+  /** Which charged run of this message it is, from 1. */
+  readonly attempt: number
+  /** Aborts when the outcome of this run does not matter any more: the partition was given up, or the batch will run again. */
+  readonly signal: AbortSignal
+}
+
+export type MessageHandler<Definition extends EventDefinition = EventDefinition> = (
+  message: MessageOf<Definition>,
+  context: HandlerContext,
+) => void | Promise<void>
+
+export type BatchHandler<Definition extends EventDefinition = EventDefinition> = (
+  messages: readonly MessageOf<Definition>[],
+  context: HandlerContext,
+) => void | Promise<void>
+
+export interface HandlerOptions {
+  /** Shown in dead letters. @default the event's type */
+  readonly name?: string
+  /** `message`: one transaction for each message, at the price of one commit for each. @default 'batch' */
+  readonly transaction?: 'batch' | 'message'
+  /** What a dead letter does to the messages behind it. @default that of the consumer, `block` */
+  readonly deadLetter?: DeadLetterPolicy
+}
+
+/** An event with what handles it, as the consumer takes it. Make it with `onMessage` or `onBatch`. */
+export interface Handler {
+  readonly definition: EventDefinition
+  readonly name: string
+  readonly batch: boolean
+  readonly transaction: 'batch' | 'message'
+  readonly deadLetter: DeadLetterPolicy | undefined
+  run(messages: readonly Message[], context: HandlerContext): void | Promise<void>
+}
+
+/** Calls `handle` for every message of this event, in order within a key. */
+export function onMessage<Definition extends EventDefinition>(
+  definition: Definition,
+  handle: MessageHandler<Definition>,
+  options: HandlerOptions = {},
+): Handler {
+  // The consumer decodes with this very definition, so the data has its type.
+  return make(definition, false, options, ([message], context) => handle(message as MessageOf<Definition>, context))
+}
+
+/** Calls `handle` once for each run of messages of this event in a batch, in order; for set-based effects. */
+export function onBatch<Definition extends EventDefinition>(
+  definition: Definition,
+  handle: BatchHandler<Definition>,
+  options: HandlerOptions = {},
+): Handler {
+  return make(definition, true, options, (messages, context) => handle(messages as readonly MessageOf<Definition>[], context))
+}
+
+function make(definition: EventDefinition, batch: boolean, options: HandlerOptions, run: Handler['run']): Handler {
+  const { name = definition.type, transaction = 'batch', deadLetter } = options
+  return { definition, name, batch, transaction, deadLetter, run }
+}
+
+/** Finds the handler of a record. */
+export class Routes {
+  readonly #byTopic = new Map<string, Map<string, Handler>>()
+
+  /** Throws `CONFIG_INVALID` when two handlers want the same event: one group handles a message once. */
+  constructor(handlers: readonly Handler[]) {
+    for (const handler of handlers) {
+      const { topic, type } = handler.definition
+      const types = this.#byTopic.get(topic) ?? new Map<string, Handler>()
+      this.#byTopic.set(topic, types)
+      if (types.has(type)) {
+        throw new TidemarkError('CONFIG_INVALID', `Two handlers of one group for the event "${type}" of the topic ${topic}.`, {
+          details: { topic, type },
+          remedy: 'Give the second one a group of its own, or call both from one handler.',
+        })
+      }
+      types.set(type, handler)
+    }
+  }
+
+  get topics(): readonly string[] {
+    return [...this.#byTopic.keys()]
+  }
+
+  find(topic: string, type: string): Handler | undefined {
+    return this.#byTopic.get(topic)?.get(type)
+  }
+}

@@ -1,0 +1,49 @@
+/**
+ * The consume loop: reads topics as a member of a group and runs handlers so that their effects commit once, together with the group's
+ * position, and messages of one key in order.
+ *
+ * ```ts
+ * import { onMessage, runConsumer } from 'tidemark/consumer'
+ *
+ * const consumer = runConsumer({
+ *   group: 'billing', broker, store,
+ *   handlers: [
+ *     onMessage(OrderPlaced, async (order, { tx }) => {
+ *       await tx.query('insert into invoices (order_id, total) values ($1, $2)', [order.data.orderId, order.data.total])
+ *     }),
+ *   ],
+ * })
+ * // …
+ * await consumer.stop()
+ * ```
+ *
+ * @module
+ */
+
+export { bufferPublish } from './handler-transaction.ts'
+export type { BatchLimits } from './batch-size.ts'
+export type { Consumer, ConsumerStatus, PartitionStatus } from './consumer.ts'
+export type { ConsumerOptions } from './consumer-options.ts'
+export type { DeadLetterPolicy, RetryPolicy } from './failure-policy.ts'
+export { onBatch, onMessage } from './handler.ts'
+export type { BatchHandler, Handler, HandlerContext, HandlerOptions, MessageHandler } from './handler.ts'
+export { keyHash, laneOf } from './lane-of.ts'
+export type {
+  AdvanceTarget,
+  BatchEnd,
+  BatchTransaction,
+  CommitOutcome,
+  ConsumerStore,
+  DeadLetter,
+  FailedAttempt,
+  FirstPositions,
+  LanePosition,
+  LaneRef,
+  PartitionPosition,
+  PartitionRef,
+  PartitionState,
+  TakeOver,
+  TopicRef,
+} from './port.ts'
+export { runConsumer } from './run-consumer.ts'
+export type { ConsumerCounts } from './tally.ts'

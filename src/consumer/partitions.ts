@@ -1,0 +1,345 @@
+import { deferred } from '../internal/deferred.ts'
+import type { Fetched, FetchPosition, TopicPartition } from '../message/port.ts'
+import { channels } from '../telemetry/channels.ts'
+import type { BatchOrder, BatchResult } from './batch-order.ts'
+import type { PartitionStatus } from './consumer.ts'
+import type { ConsumerSettings } from './consumer-options.ts'
+import { isFatal } from './fatal.ts'
+import type { FirstRead } from './first-read.ts'
+import type { Moment } from './lane.ts'
+import { Partition } from './partition.ts'
+import type { PartitionCommand } from './partition-command.ts'
+import type { PartitionState } from './port.ts'
+import { type BatchSettings, runBatch } from './run-batch.ts'
+import { Slots } from './slots.ts'
+
+interface PartitionsEvents {
+  wantsFetch(): void
+  trouble(what: string, error: unknown): void
+  committed(): void
+  fatal(error: unknown): void
+}
+
+/** A partition with what the shell keeps beside its state machine. */
+interface Owned {
+  readonly name: string
+  readonly machine: Partition
+  /** Aborts when what is in flight does not count any more. */
+  abort: AbortController
+  wake: { readonly at: number; readonly cancel: () => void } | null
+  readonly gone: Promise<void>
+  readonly leave: () => void
+}
+
+/** The thin shell around the partitions' state machines: executes their commands over the store, a bounded number of batches at once. */
+export class Partitions {
+  readonly #settings: ConsumerSettings
+  readonly #batch: BatchSettings
+  readonly #firstRead: FirstRead
+  readonly #events: PartitionsEvents
+  readonly #slots: Slots
+  readonly #owned = new Map<string, Owned>()
+  readonly #ready = new Map<string, { readonly owned: Owned; readonly lane: number }>()
+  readonly #running = new Set<Promise<void>>()
+  #repeatsOfFormer = 0
+
+  constructor(settings: ConsumerSettings, batch: BatchSettings, firstRead: FirstRead, events: PartitionsEvents) {
+    this.#settings = settings
+    this.#batch = batch
+    this.#firstRead = firstRead
+    this.#events = events
+    this.#slots = new Slots(settings.maxTransactions)
+  }
+
+  assign(partitions: readonly TopicPartition[]): void {
+    for (const { topic, partition } of partitions) {
+      const name = `${topic}/${partition}`
+      const topicId = this.#firstRead.topic(topic)?.id
+      if (this.#owned.has(name) || topicId === undefined) continue
+      const ref = { group: this.#settings.group, topic, topicId, partition }
+      const machine = new Partition(ref, { limits: this.#settings.batch, retry: this.#settings.retry, buffer: () => this.#bufferOfEach() })
+      const { promise, resolve } = deferred()
+      const owned: Owned = { name, machine, abort: new AbortController(), wake: null, gone: promise, leave: resolve }
+      this.#owned.set(name, owned)
+      this.#execute(owned, machine.assigned())
+    }
+  }
+
+  /** Resolves when all of them are released, or the time for it is over. */
+  async revoke(partitions: readonly TopicPartition[]): Promise<void> {
+    const leaving = this.#find(partitions)
+    const cancel = this.#settings.clock.after(this.#settings.drainMs, () => this.lose(partitions))
+    for (const owned of leaving) this.#execute(owned, owned.machine.drain())
+    await Promise.all(leaving.map(({ gone }) => gone))
+    cancel()
+  }
+
+  lose(partitions: readonly TopicPartition[]): void {
+    for (const owned of this.#find(partitions)) this.#execute(owned, owned.machine.abandon())
+  }
+
+  loseAll(): void {
+    for (const owned of [...this.#owned.values()]) this.#execute(owned, owned.machine.abandon())
+  }
+
+  /** Gives up whatever is still there, and waits for batches that are ending. */
+  async end(): Promise<void> {
+    this.loseAll()
+    const { promise, resolve } = deferred()
+    // A handler that never ends must not keep the process from stopping.
+    const cancel = this.#settings.clock.after(this.#settings.drainMs, resolve)
+    await Promise.race([promise, Promise.all(this.#running)])
+    cancel()
+  }
+
+  fetchPositions(): FetchPosition[] {
+    const positions: FetchPosition[] = []
+    for (const { machine } of this.#owned.values()) {
+      const offset = machine.fetchFrom
+      if (offset !== null) positions.push({ topic: machine.ref.topic, partition: machine.ref.partition, offset })
+    }
+    return positions
+  }
+
+  fetched(from: number, found: Fetched): void {
+    const owned = this.#owned.get(`${found.topic}/${found.partition}`)
+    if (owned === undefined) return
+    const { machine } = owned
+    const commands =
+      found.outOfRange === undefined
+        ? machine.fetched(from, found.records, found.nextOffset)
+        : machine.outOfRange(from, found.outOfRange.startOffset, found.endOffset)
+    this.#execute(owned, commands)
+  }
+
+  advance(): void {
+    for (const owned of this.#owned.values()) this.#execute(owned, owned.machine.advance())
+  }
+
+  changeLanes(count: number): void {
+    for (const owned of this.#owned.values()) this.#execute(owned, owned.machine.changeLanes(count))
+  }
+
+  settledUpTo(topic: string, partition: number): number | null {
+    return this.#owned.get(`${topic}/${partition}`)?.machine.settledUpTo ?? null
+  }
+
+  settled(): FetchPosition[] {
+    return [...this.#owned.values()].flatMap(({ machine: { ref, settledUpTo } }) =>
+      settledUpTo === null ? [] : [{ topic: ref.topic, partition: ref.partition, offset: settledUpTo }],
+    )
+  }
+
+  get repeatsBelowPosition(): number {
+    return [...this.#owned.values()].reduce((sum, { machine }) => sum + machine.repeatsBelowPosition, this.#repeatsOfFormer)
+  }
+
+  get statuses(): PartitionStatus[] {
+    return [...this.#owned.values()].map(({ machine }) => ({
+      topic: machine.ref.topic,
+      partition: machine.ref.partition,
+      phase: machine.phase,
+      lanes: machine.lanes.length,
+      queued: machine.lanes.reduce((sum, lane) => sum + lane.queued, 0),
+      settledUpTo: machine.settledUpTo,
+      parkedKeys: machine.lanes.reduce((sum, lane) => sum + lane.parked.size, 0),
+    }))
+  }
+
+  #find(partitions: readonly TopicPartition[]): Owned[] {
+    return partitions.flatMap(({ topic, partition }) => this.#owned.get(`${topic}/${partition}`) ?? [])
+  }
+
+  #bufferOfEach(): { readonly messages: number; readonly bytes: number } {
+    const share = Math.max(1, this.#owned.size)
+    return { messages: Math.max(1, this.#settings.bufferMessages / share), bytes: Math.max(1, this.#settings.bufferBytes / share) }
+  }
+
+  #execute(owned: Owned, commands: readonly PartitionCommand[]): void {
+    let fetch = false
+    for (const command of commands) {
+      if (command.do === 'fetch') fetch = true
+      else this.#perform(owned, command)
+    }
+    if (fetch) this.#events.wantsFetch()
+    if (this.#ready.size > 0) this.#dispatch()
+  }
+
+  #perform(owned: Owned, command: Exclude<PartitionCommand, { do: 'fetch' }>): void {
+    switch (command.do) {
+      case 'ready':
+        this.#ready.set(`${owned.name}/${command.lane}`, { owned, lane: command.lane })
+        return
+      case 'wake':
+        this.#wakeAfter(owned, command.afterMs)
+        return
+      case 'takeOver':
+        this.#track(this.#takeOver(owned, command.ownership))
+        return
+      case 'reload':
+        this.#track(this.#reload(owned, command.ownership, command.lane))
+        return
+      case 'advance':
+        this.#track(this.#advance(owned, command))
+        return
+      case 'replaceLanes':
+        this.#track(this.#replaceLanes(owned, command))
+        return
+      case 'tell':
+        this.#tell(owned, command.what)
+        return
+      case 'fail':
+        this.#events.fatal(command.error)
+        return
+    }
+  }
+
+  // ---- batches
+
+  #dispatch(): void {
+    for (const [name, { owned, lane }] of this.#ready) {
+      if (!this.#slots.take()) return
+      this.#ready.delete(name)
+      const order = owned.machine.order(lane)
+      if (order === null) this.#slots.giveBack('calm')
+      else this.#track(this.#runBatch(owned, order))
+    }
+  }
+
+  async #runBatch(owned: Owned, order: BatchOrder): Promise<void> {
+    const { ownership } = owned.machine
+    const result = await runBatch(order, this.#batch, owned.abort.signal)
+    this.#slots.giveBack(result.outcome === 'conflict' ? 'conflict' : 'calm')
+    this.#note(order, result)
+    this.#execute(owned, owned.machine.batchEnded(ownership, order, result, this.#now()))
+    // A slot is free again, whatever this partition wanted.
+    this.#dispatch()
+  }
+
+  #note(order: BatchOrder, result: BatchResult): void {
+    const { group, topic, partition, lane } = order.lane
+    const { tally } = this.#batch
+    if (result.outcome === 'committed') {
+      this.#events.committed()
+      const { handled, ms, position } = result
+      if (channels.consumerBatch.hasSubscribers) {
+        channels.consumerBatch.publish({ group, topic, partition, lane, handled, nextOffset: position.nextOffset, ms })
+      }
+      return
+    }
+    const error = 'failure' in result ? result.failure.reason : undefined
+    if (result.outcome === 'failed' && result.first === result.last) {
+      tally.retries += 1
+      channels.consumerRetry.publish({ group, topic, partition, offset: result.first, attempt: order.attempt, error })
+      return
+    }
+    tally.uncharged += 1
+    if (result.outcome === 'unavailable') this.#events.trouble('batch', new Error(result.failure.reason))
+    channels.consumerRollback.publish({ group, topic, partition, lane, reason: result.outcome, error })
+  }
+
+  // ---- the store
+
+  async #takeOver(owned: Owned, ownership: number): Promise<void> {
+    const { machine } = owned
+    try {
+      await this.#firstRead.check(machine.ref.topic)
+      let state = await this.#takeOverRows(owned)
+      if (state.lanes.length === 0) {
+        await this.#firstRead.prepare([machine.ref.topic])
+        state = await this.#takeOverRows(owned)
+      }
+      this.#execute(owned, machine.tookOver(ownership, state))
+    } catch (error) {
+      if (isFatal(error)) return this.#events.fatal(error)
+      this.#events.trouble('take-over', error)
+      this.#execute(owned, machine.takeOverFailed(ownership, this.#now()))
+    }
+  }
+
+  #takeOverRows(owned: Owned): Promise<PartitionState> {
+    return this.#settings.store.takeOver({ partition: owned.machine.ref, lockTimeoutMs: this.#settings.lockTimeoutMs })
+  }
+
+  async #reload(owned: Owned, ownership: number, lane: number): Promise<void> {
+    const { machine } = owned
+    try {
+      const row = await this.#settings.store.reload({ ...machine.ref, lane })
+      this.#execute(owned, machine.reloaded(ownership, lane, row, this.#now()))
+    } catch (error) {
+      this.#events.trouble('reload', error)
+      this.#execute(owned, machine.reloadFailed(ownership, lane, this.#now()))
+    }
+  }
+
+  async #advance(owned: Owned, { ownership, targets }: Extract<PartitionCommand, { do: 'advance' }>): Promise<void> {
+    const { machine } = owned
+    try {
+      const moved = await this.#settings.store.advance(machine.ref, targets)
+      this.#execute(owned, machine.advanced(ownership, targets, moved, this.#now()))
+    } catch (error) {
+      this.#events.trouble('idle advance', error)
+      this.#execute(owned, machine.advanceFailed(ownership, targets, this.#now()))
+    }
+  }
+
+  async #replaceLanes(owned: Owned, { ownership, from, count, offset }: Extract<PartitionCommand, { do: 'replaceLanes' }>): Promise<void> {
+    const { machine } = owned
+    try {
+      const state = await this.#settings.store.replaceLanes(machine.ref, from, count, offset)
+      this.#execute(owned, machine.replaced(ownership, state, this.#now()))
+    } catch (error) {
+      this.#events.trouble('change of lanes', error)
+      this.#execute(owned, machine.replaceFailed(ownership, this.#now()))
+    }
+  }
+
+  // ---- surroundings
+
+  #tell(owned: Owned, what: 'taken' | 'fenced' | 'released' | 'abandoned'): void {
+    const { group, topic, partition } = owned.machine.ref
+    if (what !== 'taken') {
+      owned.abort.abort()
+      owned.abort = new AbortController()
+    }
+    if (what === 'released' || what === 'abandoned') this.#remove(owned)
+    channels.consumerOwnership.publish({ group, topic, partition, what })
+  }
+
+  #remove(owned: Owned): void {
+    owned.wake?.cancel()
+    owned.wake = null
+    if (this.#owned.get(owned.name) === owned) this.#owned.delete(owned.name)
+    this.#repeatsOfFormer += owned.machine.repeatsBelowPosition
+    owned.leave()
+  }
+
+  /** One timer for each partition, for the earliest moment: the machine asks again for the others. */
+  #wakeAfter(owned: Owned, afterMs: number): void {
+    const { clock } = this.#settings
+    const at = clock.elapsed() + afterMs
+    if (owned.wake !== null && owned.wake.at <= at) return
+    owned.wake?.cancel()
+    const cancel = clock.after(afterMs, () => {
+      owned.wake = null
+      this.#execute(owned, owned.machine.wake(this.#now()))
+    })
+    owned.wake = { at, cancel }
+  }
+
+  #track(work: Promise<void>): void {
+    this.#running.add(work)
+    work.then(
+      () => this.#running.delete(work),
+      (error: unknown) => {
+        this.#running.delete(work)
+        this.#events.fatal(error)
+      },
+    )
+  }
+
+  #now(): Moment {
+    const { clock } = this.#settings
+    return { wall: clock.now(), elapsed: clock.elapsed(), random: clock.random() }
+  }
+}

@@ -1,0 +1,227 @@
+import { backoffMs } from '../internal/backoff.ts'
+import { pause } from '../internal/clock.ts'
+import { deferred } from '../internal/deferred.ts'
+import type { AssignmentListener, Membership, TopicPartition } from '../message/port.ts'
+import { channels } from '../telemetry/channels.ts'
+import type { BatchSettings } from './run-batch.ts'
+import type { Consumer, ConsumerStatus } from './consumer.ts'
+import { type ConsumerOptions, type ConsumerSettings, consumerSettings } from './consumer-options.ts'
+import { failureOf } from './failure.ts'
+import { Fetching } from './fetching.ts'
+import { Routes } from './handler.ts'
+import { Optimism } from './optimism.ts'
+import { Partitions } from './partitions.ts'
+import { FirstRead } from './first-read.ts'
+import { isFatal } from './fatal.ts'
+import { Tally } from './tally.ts'
+
+/** How often the inbox is asked whether its oldest part may go. */
+const forgetEveryMs = 60_000
+
+/**
+ * Consumes the topics of the handlers' events as a member of a group: each message's effects, through `tx`, commit once, together with the
+ * group's position; messages of one key in order. Starts at once and goes on through outages of database and broker until `stop`.
+ */
+export function runConsumer(options: ConsumerOptions): Consumer {
+  const settings = consumerSettings(options)
+  return new ConsumerRun(settings, new Routes(settings.handlers))
+}
+
+class ConsumerRun implements Consumer {
+  readonly done: Promise<void>
+  readonly #settings: ConsumerSettings
+  readonly #tally = new Tally()
+  readonly #partitions: Partitions
+  readonly #fetching: Fetching
+  readonly #firstRead: FirstRead
+  readonly #topics: readonly string[]
+  readonly #stopping = new AbortController()
+  #state: ConsumerStatus['state'] = 'starting'
+  #trouble: string | null = null
+  #fatal: { readonly error: unknown } | null = null
+  #membership: Membership | null = null
+  #stopped: Promise<void> | null = null
+  #cancelTick: () => void = () => undefined
+  #lastForget = Number.NEGATIVE_INFINITY
+  #advised = new Map<string, number>()
+  #rejoins = 0
+
+  constructor(settings: ConsumerSettings, routes: Routes) {
+    this.#settings = settings
+    this.#topics = routes.topics
+    this.#firstRead = new FirstRead(settings)
+    const batch: BatchSettings = {
+      store: settings.store,
+      routes,
+      envelope: settings.envelope,
+      deadLetter: settings.deadLetter,
+      codeVersion: settings.codeVersion,
+      clock: settings.clock,
+      optimism: new Optimism(),
+      tally: this.#tally,
+    }
+    this.#partitions = new Partitions(settings, batch, this.#firstRead, {
+      wantsFetch: () => this.#fetching.changed(),
+      trouble: (what, error) => this.#met(what, error),
+      committed: () => (this.#trouble = null),
+      fatal: (error) => this.#fail(error),
+    })
+    this.#fetching = new Fetching(settings, this.#partitions, {
+      trouble: (error) => this.#met('fetch', error),
+      fatal: (error) => this.#fail(error),
+    })
+    const { promise, resolve, reject } = deferred()
+    this.done = promise
+    this.done.catch(() => undefined)
+    this.#ended = (): void => (this.#fatal === null ? resolve() : reject(this.#fatal.error))
+    void this.#start()
+  }
+
+  readonly #ended: () => void
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop()
+    return this.#stopped
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  status(): ConsumerStatus {
+    const { repeatsBelowPosition, statuses } = this.#partitions
+    return { state: this.#state, counts: this.#tally.counts(repeatsBelowPosition), partitions: statuses, trouble: this.#trouble }
+  }
+
+  settledUpTo(topic: string, partition: number): number | null {
+    return this.#partitions.settledUpTo(topic, partition)
+  }
+
+  advance(): void {
+    this.#partitions.advance()
+  }
+
+  changeLanes(count: number): void {
+    this.#partitions.changeLanes(count)
+  }
+
+  async #start(): Promise<void> {
+    for (let failures = 1; !this.#stopping.signal.aborted; failures++) {
+      try {
+        await this.#firstRead.prepare(this.#topics)
+        await this.#join()
+        return
+      } catch (error) {
+        if (isFatal(error)) return this.#fail(error)
+        this.#met('start', error)
+        await this.#pause(failures)
+      }
+    }
+  }
+
+  async #join(): Promise<void> {
+    const { group, broker, sessionTimeoutMs, clientId } = this.#settings
+    const membership = await broker.join(
+      {
+        group,
+        topics: this.#topics,
+        ...(sessionTimeoutMs === undefined ? {} : { sessionTimeoutMs }),
+        ...(clientId === undefined ? {} : { clientId }),
+      },
+      this.#listener(),
+    )
+    if (this.#stopping.signal.aborted) return membership.leave()
+    this.#membership = membership
+    this.#state = 'running'
+    this.#fetching.start(membership)
+    this.#cancelTick()
+    this.#tick()
+  }
+
+  #listener(): AssignmentListener {
+    return {
+      assigned: (partitions) => this.#partitions.assign(partitions),
+      revoked: (partitions) => this.#partitions.revoke(partitions),
+      lost: (partitions) => this.#partitions.lose(partitions),
+      failed: (error) => this.#membershipFailed(error),
+    }
+  }
+
+  #membershipFailed(error: unknown): void {
+    this.#partitions.loseAll()
+    if (isFatal(error)) return this.#fail(error)
+    this.#met('membership', error)
+    if (this.#stopping.signal.aborted) return
+    this.#membership = null
+    this.#fetching.end().catch(() => undefined)
+    this.#rejoins += 1
+    void this.#pause(this.#rejoins).then(() => this.#start())
+  }
+
+  /** About once a second: positions of idle lanes, and what others may want to know. */
+  #tick(): void {
+    this.#cancelTick = this.#settings.clock.after(this.#settings.idleAdvanceMs, () => {
+      this.#partitions.advance()
+      this.#advise()
+      this.#forget()
+      this.#tick()
+    })
+  }
+
+  /** Tells the broker how far the group is, for tools that look there. Nothing of ours rests on it. */
+  #advise(): void {
+    const news = this.#partitions
+      .settled()
+      .filter(({ topic, partition, offset }) => this.#advised.get(nameOf({ topic, partition })) !== offset)
+    if (news.length === 0 || this.#membership === null) return
+    this.#membership.commit(news).then(
+      () => {
+        for (const one of news) this.#advised.set(nameOf(one), one.offset)
+      },
+      (error: unknown) => this.#met('commit to the broker', error),
+    )
+  }
+
+  #forget(): void {
+    const now = this.#settings.clock.elapsed()
+    if (now - this.#lastForget < forgetEveryMs) return
+    this.#lastForget = now
+    this.#settings.store.forgetHandled(this.#settings.dedupMs).catch((error: unknown) => this.#met('inbox', error))
+  }
+
+  #met(what: string, error: unknown): void {
+    this.#trouble = `${what}: ${failureOf(error).reason}`
+    if (channels.consumerTrouble.hasSubscribers) channels.consumerTrouble.publish({ group: this.#settings.group, what, error })
+  }
+
+  #fail(error: unknown): void {
+    this.#fatal ??= { error }
+    this.#met('stopped', error)
+    void this.stop()
+  }
+
+  async #stop(): Promise<void> {
+    this.#state = 'stopping'
+    this.#stopping.abort()
+    this.#cancelTick()
+    try {
+      await this.#fetching.end()
+      await this.#membership?.leave()
+    } catch (error) {
+      this.#met('leave', error)
+    }
+    // Whatever the broker said or did not say: nothing is ours any more.
+    await this.#partitions.end()
+    this.#state = 'stopped'
+    this.#ended()
+  }
+
+  #pause(failures: number): Promise<void> {
+    const { clock } = this.#settings
+    return pause(clock, backoffMs({ firstMs: 100, maxMs: 5_000 }, failures, clock.random()), this.#stopping.signal)
+  }
+}
+
+function nameOf({ topic, partition }: TopicPartition): string {
+  return `${topic}/${partition}`
+}

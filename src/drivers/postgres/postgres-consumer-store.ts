@@ -1,0 +1,206 @@
+import type {
+  AdvanceTarget,
+  BatchTransaction,
+  ConsumerStore,
+  FirstPositions,
+  LanePosition,
+  LaneRef,
+  PartitionPosition,
+  PartitionRef,
+  PartitionState,
+  TakeOver,
+} from '../../consumer/port.ts'
+import { crashPoint } from '../../internal/crash-point.ts'
+import type { Row } from '../../message/transaction.ts'
+import { type PostgresDatabase, commit, connectionError, rollBack } from './database.ts'
+import { endBlockers } from './end-blockers.ts'
+import { quotedSchema } from './migrations/schema-name.ts'
+import { PostgresBatch } from './postgres-batch.ts'
+import { emptySlot, inboxSlots, lockRotation, turn } from './queries/inbox.ts'
+import { parkedKeys } from './queries/parked.ts'
+import {
+  advanceLanes,
+  deleteLanes,
+  insertLanes,
+  lanePosition,
+  lockFirstPositions,
+  lockLanes,
+  makePositions,
+  positionsOfGroup,
+  raiseEpochs,
+  readLane,
+} from './queries/position.ts'
+import type { Statement, StatementResult } from './statement-run.ts'
+import { highestOf } from '../../inbox/high-water.ts'
+
+export interface PostgresConsumerStoreOptions {
+  readonly database: PostgresDatabase
+  /** Where Tidemark's tables are. @default 'tidemark' */
+  readonly schema?: string
+  /**
+   * The server ends a batch's transaction that holds its position's row and hears nothing for so long. Must be below the time after which a
+   * silent member loses its partitions, or a frozen owner keeps its successor waiting. @default 5,000
+   */
+  readonly standstillMs?: number
+}
+
+/** Positions, inbox, parked keys and dead letters in the service's Postgres database. */
+export class PostgresConsumerStore implements ConsumerStore {
+  readonly #database: PostgresDatabase
+  readonly #schema: string
+  readonly #name: string
+  readonly #standstillMs: number
+
+  constructor({ database, schema = 'tidemark', standstillMs = 5_000 }: PostgresConsumerStoreOptions) {
+    this.#database = database
+    this.#schema = quotedSchema(schema)
+    this.#name = schema
+    this.#standstillMs = standstillMs
+  }
+
+  async positions(group: string): Promise<readonly PartitionPosition[]> {
+    const [result] = await this.#run([positionsOfGroup(this.#schema, group)])
+    return result!.rows.map((row) => ({
+      topic: String(row['topic']),
+      topicId: String(row['topic_id']),
+      partition: Number(row['partition']),
+      nextOffset: Number(row['next_offset']),
+    }))
+  }
+
+  async makePositions(first: FirstPositions): Promise<void> {
+    await this.#run([begin, lockFirstPositions(first.topic), makePositions(this.#schema, first), end])
+  }
+
+  async takeOver({ partition, lockTimeoutMs }: TakeOver): Promise<PartitionState> {
+    crashPoint('consumer:before-take-over')
+    const results = await this.#database.use(async (session) => {
+      // The set of parked keys is read in a statement of its own after the epoch was raised under the locks: the former owner may have parked
+      // a key in the transaction whose end we waited for, and a snapshot from before would not show it.
+      const statements = [
+        begin,
+        lockTimeout(lockTimeoutMs),
+        lockLanes(this.#schema, partition),
+        raiseEpochs(this.#schema, partition),
+        parkedKeys(this.#schema, partition),
+        end,
+      ]
+      for (;;) {
+        try {
+          return await session.run(statements)
+        } catch (error) {
+          await rollBack(session)
+          if (session.broken !== null || !isLockTimeout(error)) throw connectionError(error, session)
+          await endBlockers(this.#database, lockLanes(this.#schema, partition))
+        }
+      }
+    })
+    crashPoint('consumer:after-take-over')
+    return { lanes: positions(results[3]!), parkedKeys: keys(results[4]!) }
+  }
+
+  async reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null> {
+    // The row first, then the set, each with a snapshot of its own: the other way round, a redrive between the two would leave us with the
+    // new count of holds and a set that lacks its key.
+    const [row, set] = await this.#run([readLane(this.#schema, lane), parkedKeys(this.#schema, lane)], 'read committed')
+    const [position] = positions(row!)
+    return position === undefined ? null : { position, parkedKeys: keys(set!) }
+  }
+
+  async advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]> {
+    crashPoint('consumer:before-advance')
+    const [moved] = await this.#run([advanceLanes(this.#schema, partition, targets)])
+    return positions(moved!)
+  }
+
+  async replaceLanes(
+    partition: PartitionRef,
+    from: readonly LanePosition[],
+    count: number,
+    offset: number,
+  ): Promise<PartitionState | 'fenced'> {
+    return this.#database.use(async (session) => {
+      try {
+        const rows = positions((await session.run([begin, lockLanes(this.#schema, partition)]))[1]!)
+        if (!sameLanes(rows, from)) {
+          await rollBack(session)
+          return 'fenced'
+        }
+        crashPoint('consumer:at-lane-barrier')
+        const epoch = 1 + Math.max(...rows.map((row) => row.epoch))
+        const highWater = highestOf(rows.map((row) => row.highWater))
+        const results = await commit(session, [
+          deleteLanes(this.#schema, partition),
+          insertLanes(this.#schema, partition, count, { offset, epoch, highWater }),
+          parkedKeys(this.#schema, partition),
+        ])
+        crashPoint('consumer:after-lanes-replaced')
+        return { lanes: positions(results[1]!), parkedKeys: keys(results[2]!) }
+      } catch (error) {
+        await rollBack(session)
+        throw connectionError(error, session)
+      }
+    })
+  }
+
+  async begin(lane: LaneRef): Promise<BatchTransaction> {
+    return new PostgresBatch(await this.#database.lease(), { schema: this.#name, lane, standstillMs: this.#standstillMs })
+  }
+
+  async forgetHandled(retentionMs: number): Promise<void> {
+    await this.#database.use(async (session) => {
+      try {
+        // One table less than there are is full; the oldest is emptied when its youngest entry is out of the horizon.
+        const [, , locked] = await session.run([
+          begin,
+          lockTimeout(1_000),
+          lockRotation(this.#schema, Math.ceil(retentionMs / (inboxSlots - 1))),
+        ])
+        const next = locked!.rows[0]?.['next']
+        await session.run(next === undefined ? [end] : [emptySlot(this.#schema, Number(next)), turn(this.#schema, Number(next)), end])
+      } catch (error) {
+        await rollBack(session)
+        // Somebody is looking into that table; the next call will find it free.
+        if (!isLockTimeout(error)) throw connectionError(error, session)
+      }
+    })
+  }
+
+  /** One round trip: a transaction by itself unless the statements say otherwise. `isolation` guards statements that must not share a snapshot. */
+  #run(statements: readonly Statement[], isolation?: 'read committed'): Promise<StatementResult[]> {
+    return this.#database.use(async (session) => {
+      try {
+        if (isolation === undefined) return await session.run(statements)
+        return (await session.run([{ text: `begin isolation level ${isolation}` }, ...statements, end])).slice(1)
+      } catch (error) {
+        await rollBack(session)
+        throw connectionError(error, session)
+      }
+    })
+  }
+}
+
+// Said each time, because a role or database may have another default, and then every statement would share the first one's snapshot.
+const begin: Statement = { text: 'begin isolation level read committed' }
+const end: Statement = { text: 'commit' }
+
+function lockTimeout(ms: number): Statement {
+  return { text: `select set_config('lock_timeout', $1, true)`, params: [String(Math.max(1, Math.ceil(ms)))] }
+}
+
+function positions(result: StatementResult): LanePosition[] {
+  return result.rows.map(lanePosition).sort((a, b) => a.lane - b.lane)
+}
+
+function keys(result: StatementResult): string[] {
+  return result.rows.map((row: Row) => (row['key'] as Buffer).toString('base64'))
+}
+
+function sameLanes(rows: readonly LanePosition[], from: readonly LanePosition[]): boolean {
+  if (rows.length !== from.length) return false
+  return rows.every((row, i) => row.lane === from[i]!.lane && row.epoch === from[i]!.epoch && row.nextOffset === from[i]!.nextOffset)
+}
+
+function isLockTimeout(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === '55P03'
+}

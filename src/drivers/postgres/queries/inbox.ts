@@ -1,0 +1,50 @@
+import type { Statement } from '../statement-run.ts'
+
+/** Statements on the inbox. `schema` is the quoted name everywhere. */
+
+/** How many tables the ring has; migration 2 made them. */
+export const inboxSlots = 4
+
+/** After a change of the written table the former one is written too for so long; no transaction of ours lives half as long. */
+const overlap = `interval '10 minutes'`
+
+export function findHandled(schema: string, group: string, identities: readonly string[]): Statement {
+  return {
+    text: `select identity from ${schema}.inbox where group_name = $1 and identity = any($2::text[])`,
+    params: [group, identities],
+  }
+}
+
+/**
+ * Remembers identities. Fails when one is there already, after waiting for whoever is about to commit it; the sorted order keeps two of these
+ * from waiting for each other.
+ */
+export function rememberHandled(schema: string, group: string, identities: readonly string[]): Statement {
+  return {
+    text: `with slots as (
+  select s.slot from ${schema}.inbox_rotation r, lateral (values (r.current), (case when r.since > now() - ${overlap} then r.previous end)) as s(slot)
+  where s.slot is not null),
+added as (
+  insert into ${schema}.inbox (group_name, identity, slot)
+  select $1, i.identity, slots.slot from unnest($2::text[]) with ordinality as i(identity, place), slots order by i.place, slots.slot
+  on conflict do nothing returning 1)
+select ${schema}.consumer_require((select count(*) from added) = $3 * (select count(*) from slots), 'duplicate')`,
+    params: [group, identities, identities.length],
+  }
+}
+
+/** The next table of the ring, if it is time to turn; the row is locked then. */
+export function lockRotation(schema: string, turnMs: number): Statement {
+  return {
+    text: `select (current + 1) % ${inboxSlots} as next from ${schema}.inbox_rotation where since < now() - $1::bigint * interval '1 millisecond' for update skip locked`,
+    params: [turnMs],
+  }
+}
+
+export function emptySlot(schema: string, slot: number): Statement {
+  return { text: `truncate ${schema}.inbox_${slot}` }
+}
+
+export function turn(schema: string, slot: number): Statement {
+  return { text: `update ${schema}.inbox_rotation set previous = current, current = $1, since = now()`, params: [slot] }
+}

@@ -1,0 +1,129 @@
+import type { AdvanceTarget, FirstPositions, LanePosition, LaneRef, PartitionRef, TopicRef } from '../../../consumer/port.ts'
+import type { HighWater } from '../../../inbox/high-water.ts'
+import type { Row } from '../../../message/transaction.ts'
+import type { Statement } from '../statement-run.ts'
+
+/** Statements on `consumer_position`. `schema` is the quoted name everywhere. */
+
+const columns = 'p.lane, p.lanes, p.next_offset, p.epoch, p.holds, p.high_water, p.ctid::text as at'
+const ofPartition = 'p.group_name = $1 and p.topic_id = $2 and p.partition = $3'
+const partitionParams = (p: PartitionRef): readonly unknown[] => [p.group, p.topicId, p.partition]
+
+/** A row of `columns`. */
+export function lanePosition(row: Row): LanePosition {
+  return {
+    lane: Number(row['lane']),
+    lanes: Number(row['lanes']),
+    nextOffset: Number(row['next_offset']),
+    epoch: Number(row['epoch']),
+    holds: Number(row['holds']),
+    highWater: JSON.parse(String(row['high_water'])) as HighWater,
+    at: String(row['at']),
+  }
+}
+
+export function positionsOfGroup(schema: string, group: string): Statement {
+  return {
+    text: `select topic, topic_id, partition, min(next_offset) as next_offset from ${schema}.consumer_position where group_name = $1 group by 1, 2, 3`,
+    params: [group],
+  }
+}
+
+/** One process at a time makes the first positions of a topic. */
+export function lockFirstPositions(topic: TopicRef): Statement {
+  return {
+    text: `select pg_advisory_xact_lock(hashtextextended($1, 0))`,
+    params: [`tidemark positions ${topic.group} ${topic.topicId}`],
+  }
+}
+
+/** In a statement after the lock, so that it sees what the former holder made. */
+export function makePositions(schema: string, { topic, lanes, first, later }: FirstPositions): Statement {
+  return {
+    text: `insert into ${schema}.consumer_position (group_name, topic, topic_id, partition, lane, lanes, next_offset)
+select $1, $2, $3, s.partition - 1, lane, $4::int, case when seen.yes then s.later else s.first end
+from (select exists (select from ${schema}.consumer_position p where p.group_name = $1 and p.topic_id = $3) as yes) seen,
+  unnest($5::bigint[], $6::bigint[]) with ordinality as s(first, later, partition), generate_series(0, $4::int - 1) as lane
+where not exists (select from ${schema}.consumer_position p where p.group_name = $1 and p.topic_id = $3 and p.partition = s.partition - 1)`,
+    params: [topic.group, topic.topic, topic.topicId, lanes, first, later],
+  }
+}
+
+export function lockLanes(schema: string, partition: PartitionRef): Statement {
+  return {
+    text: `select ${columns} from ${schema}.consumer_position p where ${ofPartition} order by p.lane for update`,
+    params: partitionParams(partition),
+  }
+}
+
+/** After `lockLanes`, whose order keeps two of them, and a redrive, from waiting for each other. */
+export function raiseEpochs(schema: string, partition: PartitionRef): Statement {
+  return {
+    text: `update ${schema}.consumer_position p set epoch = p.epoch + 1 where ${ofPartition} returning ${columns}`,
+    params: partitionParams(partition),
+  }
+}
+
+export function readLane(schema: string, lane: LaneRef): Statement {
+  return {
+    text: `select ${columns} from ${schema}.consumer_position p where ${ofPartition} and p.lane = $4`,
+    params: [...partitionParams(lane), lane.lane],
+  }
+}
+
+export function advanceLanes(schema: string, partition: PartitionRef, targets: readonly AdvanceTarget[]): Statement {
+  return {
+    text: `with locked as (
+  select p.lane, t.offset_to from ${schema}.consumer_position p join unnest($4::int[], $5::bigint[], $6::bigint[]) as t(lane, epoch, offset_to) using (lane)
+  where ${ofPartition} and p.epoch = t.epoch and p.next_offset < t.offset_to order by p.lane for update of p)
+update ${schema}.consumer_position p set next_offset = l.offset_to from locked l where ${ofPartition} and p.lane = l.lane returning ${columns}`,
+    params: [
+      ...partitionParams(partition),
+      targets.map(({ lane }) => lane),
+      targets.map(({ epoch }) => epoch),
+      targets.map(({ offset }) => offset),
+    ],
+  }
+}
+
+/**
+ * The fence of every batch. Looks for the row where its predecessor left it, and by its key if it is not there: under a snapshot that keeps old
+ * versions alive the way from the index through them grows with every batch. Fails unless exactly this row was moved.
+ */
+export function compareAndSet(schema: string, lane: LaneRef, from: LanePosition, nextOffset: number, highWater: HighWater): Statement {
+  const set = `set next_offset = $8, high_water = $9`
+  const same = `${ofPartition} and p.lane = $4 and p.epoch = $5 and p.next_offset = $6 and p.holds = $7`
+  return {
+    text: `with there as (update ${schema}.consumer_position p ${set} where p.ctid = $10::tid and ${same} returning p.ctid),
+elsewhere as (update ${schema}.consumer_position p ${set} where not exists (select from there) and ${same} returning p.ctid),
+moved as (select ctid from there union all select ctid from elsewhere)
+select (select ctid::text from moved) as at, ${schema}.consumer_require(exists (select from moved), 'moved')`,
+    params: [
+      ...partitionParams(lane),
+      lane.lane,
+      from.epoch,
+      from.nextOffset,
+      from.holds,
+      nextOffset,
+      JSON.stringify(highWater),
+      from.at ?? '(0,0)',
+    ],
+  }
+}
+
+export function deleteLanes(schema: string, partition: PartitionRef): Statement {
+  return { text: `delete from ${schema}.consumer_position p where ${ofPartition}`, params: partitionParams(partition) }
+}
+
+export function insertLanes(
+  schema: string,
+  partition: PartitionRef,
+  count: number,
+  next: { readonly offset: number; readonly epoch: number; readonly highWater: HighWater },
+): Statement {
+  return {
+    text: `insert into ${schema}.consumer_position as p (group_name, topic_id, partition, topic, lane, lanes, next_offset, epoch, high_water)
+select $1, $2, $3, $4, lane, $5::int, $6, $7, $8 from generate_series(0, $5::int - 1) as lane returning ${columns}`,
+    params: [...partitionParams(partition), partition.topic, count, next.offset, next.epoch, JSON.stringify(next.highWater)],
+  }
+}
