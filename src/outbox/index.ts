@@ -30,6 +30,18 @@ export type {
   RelayStream,
   Tick,
 } from './port.ts'
+export type {
+  DiscardOptions,
+  KeyRef,
+  OutboxOperations,
+  OutboxStatus,
+  ParkedKey,
+  RebasePlan,
+  RebaseStream,
+  StreamStatus,
+} from './operations.ts'
+export { rebase } from './rebase.ts'
+export type { RebaseOptions, RebaseReport } from './rebase.ts'
 export { runRelay } from './relay.ts'
 export type { Relay, RelayOccurrence, RelayOptions, RelayStatus } from './relay.ts'
 export type { RelayNotice } from './relay-machine.ts'

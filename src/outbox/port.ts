@@ -21,6 +21,9 @@ export interface OutboxStore {
    */
   append(tx: Transaction, messages: readonly OutboxMessage[], options?: AppendHints): Promise<void>
 
+  /** How many committed messages wait to be published, those of parked keys left out. Exact up to 1,000 and when it is 0. Reads only. */
+  pending(): Promise<number>
+
   /** Opens the relay's side of a stream, on a connection of its own. Nothing is changed before `takeOver`. */
   openStream(stream: number): Promise<RelayStream>
 

@@ -1,5 +1,6 @@
+import { recordBytes } from '../message/page.ts'
 import { partitionOf } from '../message/partition.ts'
-import type { Header, Refusal, SequencedRecord } from '../message/port.ts'
+import type { Refusal, SequencedRecord } from '../message/port.ts'
 import { recordHeaders } from '../message/record-headers.ts'
 import { isTopicName, topicOf } from '../message/topic.ts'
 import type { HeldRow, OutboxPage, OutboxRow, RefusedRow, RelayState, Tick } from './port.ts'
@@ -31,7 +32,7 @@ export function prepare(page: OutboxPage, state: RelayState, tick: Tick, known: 
       continue
     }
     const record = recordOf(row, name, partitions, state, tick)
-    const bytes = sizeOf(record)
+    const bytes = recordBytes(record)
     if (bytes > maxBytes) refused.push({ row, reason: `${bytes} bytes, and the broker takes ${maxBytes}` })
     else records.push(record)
   }
@@ -59,13 +60,4 @@ export function withoutRefused(
 
 function topic(row: OutboxRow): string {
   return topicOf(row.aggregateType, row.headers)
-}
-
-/** Key, value and headers together, as the trait `maxRecordBytes` counts them. */
-function sizeOf({ key, value, headers }: SequencedRecord): number {
-  return headers.reduce((sum, header) => sum + headerSize(header), (key?.length ?? 0) + (value?.length ?? 0))
-}
-
-function headerSize([name, value]: Header): number {
-  return Buffer.byteLength(name) + (value === null ? 0 : typeof value === 'string' ? Buffer.byteLength(value) : value.length)
 }

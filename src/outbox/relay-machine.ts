@@ -249,8 +249,10 @@ export class RelayMachine {
 
   #rested(woken: boolean): RelayCommand {
     if (this.#state === null) return this.#stopping === 'no' ? { kind: 'take-over' } : { kind: 'end', error: null }
-    if (woken) this.#restMs = 0
-    return this.#look()
+    if (!woken || this.#stopping !== 'no') return this.#look()
+    // Whoever woke us committed something: the tick finds it without a probe.
+    this.#restMs = 0
+    return { kind: 'tick', even: false }
   }
 
   #fenced(): RelayCommand {
@@ -289,4 +291,10 @@ export class RelayMachine {
 }
 
 /** What no later try can change. Everything else, errors we do not know included, is tried again. */
-const fatal: ReadonlySet<string> = new Set(['CONFIG_INVALID', 'SCHEMA_MISSING', 'SCHEMA_TOO_NEW', 'RELAY_RESTORED_DATABASE'])
+const fatal: ReadonlySet<string> = new Set([
+  'CONFIG_INVALID',
+  'BROKER_CLOSED',
+  'SCHEMA_MISSING',
+  'SCHEMA_TOO_NEW',
+  'RELAY_RESTORED_DATABASE',
+])

@@ -59,7 +59,8 @@ function otherCount(stored: number, asked: number): TidemarkError {
   })
 }
 
-function movedFrom(row: Row): string | null {
+/** Says from where the streams were kept before, if not in this server and database. */
+export function movedFrom(row: Row): string | null {
   if (row.system_identifier !== row.here_system) return `server ${String(row.system_identifier)}, now ${String(row.here_system)}`
   if (String(row.database_oid) !== String(row.here_database))
     return `database oid ${String(row.database_oid)}, now ${String(row.here_database)}`

@@ -1,4 +1,5 @@
 import { TidemarkError } from '../../../errors.ts'
+import { crashPoint } from '../../../internal/crash-point.ts'
 import type { OutboxMessage } from '../../../message/outbox-message.ts'
 import type { Transaction } from '../../../message/transaction.ts'
 import { defaultSchema, quotedSchema } from '../migrations/schema-name.ts'
@@ -37,7 +38,9 @@ export function appendStatements(schema: string, messages: readonly OutboxMessag
 export async function append(tx: Transaction, messages: readonly OutboxMessage[], options: AppendOptions = {}): Promise<void> {
   const schema = quotedSchema(options.schema ?? defaultSchema)
   try {
+    crashPoint('publish:before-append')
     for (const { text, params } of statementsFor(schema, messages, options.keyLocked ?? false)) await tx.query(text, params)
+    crashPoint('publish:after-append')
   } catch (error) {
     throw appendError(error)
   }
@@ -50,7 +53,7 @@ export function appendError(error: unknown): unknown {
   if (error.code !== '23514' || !/no partition of relation/.test(error.message)) return error
   return new TidemarkError('OUTBOX_EXHAUSTED', 'The outbox has no partition for its next number.', {
     cause: error,
-    remedy: 'A running relay makes partitions ahead. Start one whose role owns the tables, or run: tidemark outbox rotate',
+    remedy: 'A running relay makes partitions ahead. Start one whose role owns the tables.',
   })
 }
 
@@ -65,10 +68,11 @@ function* statementsFor(schema: string, messages: readonly OutboxMessage[], keyL
   }
 }
 
+// Headers go as text, which every client sends as it is: some would encode a jsonb parameter once more.
 const columns = '(id, aggregatetype, aggregateid, type, payload, headers)'
 
 function insertOne(schema: string, message: OutboxMessage, locking: boolean): Statement {
-  const row = '$1::uuid, $2::text, $3::text, $4::text, $5::bytea, $6::jsonb'
+  const row = '$1::uuid, $2::text, $3::text, $4::text, $5::bytea, $6::text::jsonb'
   const params = [message.id, message.aggregateType, message.aggregateId, message.type, message.payload, JSON.stringify(message.headers)]
   const insert = `insert into ${schema}.outbox ${columns}`
   if (!locking) return { text: `${insert} values (${row})`, params }
@@ -77,8 +81,8 @@ function insertOne(schema: string, message: OutboxMessage, locking: boolean): St
 
 /** `unnest` gives the rows in the arrays' order, and the numbers are drawn in the order of the rows. */
 function insertMany(schema: string, messages: readonly OutboxMessage[], locking: boolean): Statement {
-  const rows = 'unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::jsonb[]) as m(a, b, c, d, e, f)'
-  const insert = `insert into ${schema}.outbox ${columns} select m.a, m.b, m.c, m.d, m.e, m.f from`
+  const rows = 'unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[]) as m(a, b, c, d, e, f)'
+  const insert = `insert into ${schema}.outbox ${columns} select m.a, m.b, m.c, m.d, m.e, m.f::jsonb from`
   return {
     text: locking ? `${lockedFirst(schema, '($2::text[])[1], ($3::text[])[1]')} ${insert} locked, ${rows}` : `${insert} ${rows}`,
     params: [

@@ -1,4 +1,5 @@
 import type { Statement } from '../statement-run.ts'
+import { lastNumber } from './outbox-operations.ts'
 
 /**
  * The statements that make, seal and drop the outbox's partitions. `schema` is quoted; names of partitions are made here and need no quotes.
@@ -9,8 +10,7 @@ import type { Statement } from '../statement-run.ts'
 /** Last number drawn, and the end of the last partition. */
 export function numbers(schema: string): Statement {
   return {
-    text: `select coalesce((select last_value from pg_sequences where schemaname || '.' || sequencename
-        = replace(pg_get_serial_sequence($1, 'seq'), '"', '')), 0)::text as drawn, (select max(hi) from ${schema}.outbox_part)::text as ready`,
+    text: `select (${lastNumber(schema).text}) as drawn, (select max(hi) from ${schema}.outbox_part)::text as ready`,
     params: [`${schema}.outbox`],
   }
 }
