@@ -20,8 +20,8 @@ export interface ServiceOptions {
   readonly maxTransactions?: number
   /** Partitions of topics that do not exist yet. @default the broker's */
   readonly partitions?: number
-  /** How long `stop` waits for handlers before it abandons them. @default 10,000 ms */
-  readonly drainTimeoutMs?: number
+  /** How long `stop` waits for handlers before it abandons them. @default 5,000 ms */
+  readonly drainMs?: number
 }
 
 const optionNames: ReadonlySet<string> = new Set<keyof ServiceOptions>([
@@ -33,7 +33,7 @@ const optionNames: ReadonlySet<string> = new Set<keyof ServiceOptions>([
   'lanes',
   'maxTransactions',
   'partitions',
-  'drainTimeoutMs',
+  'drainMs',
 ])
 
 /** Fails with `CONFIG_INVALID` for a name no database or group can have, an unknown option, or a number out of range. */

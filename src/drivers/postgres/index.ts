@@ -1,6 +1,27 @@
 /**
- * Everything on Postgres: the service's database, and a broker for teams without Kafka.
+ * Everything on Postgres: the service's database, a log for teams without Kafka, and an embedded server.
+ *
+ * ```ts
+ * import { service } from 'tidemark'
+ * import { postgres, postgresBroker } from 'tidemark/postgres'
+ * import { Pool } from 'pg'
+ *
+ * const pool = new Pool({ connectionString: process.env.DATABASE_URL })
+ * const shop = service('shop', { database: postgres({ pool }), broker: postgresBroker({ connectionString: process.env.LOG_URL }) })
+ * ```
  *
  * @module
  */
-export { PostgresBroker, postgresBroker, type PostgresBrokerOptions } from './postgres-broker.ts'
+export { PostgresDatabase } from './database.ts'
+export type { BeforeCommit, ClientPool, ConnectionSettings, PostgresDatabaseOptions } from './database.ts'
+export { embedded } from './embedded/index.ts'
+export type { EmbeddedConnection, EmbeddedLease, EmbeddedOptions, EmbeddedPostgres, ServerSettings, StopMode } from './embedded/index.ts'
+export { PostgresBroker, postgresBroker } from './postgres-broker.ts'
+export type { PostgresBrokerOptions } from './postgres-broker.ts'
+export { PostgresConsumerStore } from './postgres-consumer-store.ts'
+export { postgres } from './postgres-driver.ts'
+export type { PostgresOptions } from './postgres-driver.ts'
+export { PostgresOutboxStore } from './postgres-outbox-store.ts'
+export type { PostgresOutboxOptions } from './postgres-outbox-store.ts'
+export type { Session, SessionClient } from './session.ts'
+export type { Statement, StatementResult } from './statement-run.ts'

@@ -14,12 +14,15 @@ import { LogReader } from './log/log-reader.ts'
 import { LogRetention } from './log/log-retention.ts'
 import { LogStore } from './log/log-store.ts'
 import { TopicDirectory } from './log/topic-directory.ts'
+import { migrate } from './migrations/migrate.ts'
 import { defaultSchema, quotedSchema } from './migrations/schema-name.ts'
 import { createTopics, deleteTopic, readOffsets, readTopics } from './queries/log.ts'
 
 export interface PostgresBrokerOptions extends PostgresDatabaseOptions {
-  /** Where the log's tables are; `migrate` with `set: 'log'` makes them. @default 'tidemark' */
+  /** Where the log's tables are. @default 'tidemark' */
   readonly schema?: string
+  /** Bring the tables up to date at the first use. `false`: check only, for roles that may not. @default true */
+  readonly migrate?: boolean
   /** For topics that are made without a number of their own. It cannot be changed later. @default 8 */
   readonly defaultPartitions?: number
   /** Records are kept at least this long, unless their topic says otherwise when it is made. `Infinity`: for ever. @default 604,800,000 (7 days) */
@@ -60,7 +63,8 @@ export class PostgresBroker implements Broker {
     const { schema = defaultSchema, retentionIntervalMs = 60_000, maxRecordBytes = 1_000_000, clock = systemClock } = options
     this.#options = options
     this.#clock = clock
-    this.#store = new LogStore(new PostgresDatabase(options), quotedSchema(schema))
+    const database = new PostgresDatabase(options)
+    this.#store = new LogStore(database, quotedSchema(schema), () => migrate(database, { set: 'log', schema, apply: options.migrate ?? true }))
     this.#directory = new TopicDirectory(this.#store)
     this.#watch = new HeadWatch(this.#store, clock)
     this.#retention = new LogRetention(this.#store, clock, retentionIntervalMs)

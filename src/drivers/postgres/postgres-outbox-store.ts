@@ -8,6 +8,7 @@ import { type RetentionSettings, keepPartitions, retentionDefaults } from './out
 import { PostgresRelayStream } from './postgres-relay-stream.ts'
 import { PostgresSimpleStream } from './postgres-simple-stream.ts'
 import { append } from './queries/outbox.ts'
+import { pending, pendingSimple } from './queries/pending.ts'
 
 export interface PostgresOutboxOptions {
   readonly database: PostgresDatabase
@@ -41,6 +42,13 @@ export class PostgresOutboxStore implements OutboxStore {
 
   append(tx: Transaction, messages: readonly OutboxMessage[], hints: AppendHints = {}): Promise<void> {
     return append(tx, messages, { schema: this.#schema, ...hints })
+  }
+
+  async pending(): Promise<number> {
+    const schema = quotedSchema(this.#schema)
+    const { text } = this.#options.published === 'delete' ? pendingSimple(schema) : pending(schema)
+    const [row] = await this.#options.database.query<{ pending: number }>(text)
+    return row!.pending
   }
 
   async openStream(stream: number): Promise<RelayStream> {

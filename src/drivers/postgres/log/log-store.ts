@@ -7,18 +7,22 @@ import { brokerError } from './broker-error.ts'
 export class LogStore {
   readonly schema: string
   readonly #database: PostgresDatabase
+  readonly #prepare: () => Promise<unknown>
+  #prepared: Promise<unknown> | null = null
   #closed = false
 
-  /** `schema` is quoted already. */
-  constructor(database: PostgresDatabase, schema: string) {
+  /** `schema` is quoted already. `prepare` brings the tables up to date; it runs before the first use, again only after it has failed. */
+  constructor(database: PostgresDatabase, schema: string, prepare: () => Promise<unknown> = () => Promise.resolve()) {
     this.#database = database
     this.schema = schema
+    this.#prepare = prepare
   }
 
   /** Leases a session. */
   async use<T>(work: (session: Session, schema: string) => Promise<T>): Promise<T> {
     if (this.#closed) throw brokerClosed('broker')
     try {
+      await this.#ready()
       return await this.#database.use((session) => work(session, this.schema))
     } catch (error) {
       throw brokerError(error)
@@ -28,10 +32,19 @@ export class LogStore {
   async transaction<T>(work: (session: Session, schema: string) => Promise<T>): Promise<T> {
     if (this.#closed) throw brokerClosed('broker')
     try {
+      await this.#ready()
       return await this.#database.transaction((_tx, session) => work(session, this.schema))
     } catch (error) {
       throw brokerError(error)
     }
+  }
+
+  #ready(): Promise<unknown> {
+    const prepared = (this.#prepared ??= this.#prepare())
+    prepared.catch(() => {
+      if (this.#prepared === prepared) this.#prepared = null
+    })
+    return prepared
   }
 
   async close(): Promise<void> {

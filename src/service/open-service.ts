@@ -1,0 +1,67 @@
+import type { ServiceDatabase } from '../drivers/port.ts'
+import type { Broker } from '../message/port.ts'
+import type { Consumption } from './service.ts'
+import { embeddedPlatform } from './embedded-platform.ts'
+import type { ServiceOptions } from './options.ts'
+import type { Running } from './running.ts'
+import type { Flow } from './settled.ts'
+import { type GroupLag, groupLag } from './lag.ts'
+
+/** A service whose database and broker are open. */
+export interface OpenService {
+  readonly name: string
+  readonly database: ServiceDatabase
+  readonly broker: Broker
+  /** With the password; `null` unless the database is an embedded one. */
+  readonly connectionString: string | null
+  close(): Promise<void>
+}
+
+/** Opens database and broker; what is not given is embedded. Whatever was opened is closed again when a part fails. */
+export async function openService(name: string, options: ServiceOptions): Promise<OpenService> {
+  const platform = options.database === undefined || options.broker === undefined ? await embeddedPlatform() : null
+  try {
+    const driver = options.database ?? platform!.database
+    const database = await driver.open(name)
+    return {
+      name,
+      database,
+      broker: options.broker ?? platform!.broker,
+      connectionString: options.database === undefined ? platform!.connectionString(name) : null,
+      close: async () => {
+        await database.close()
+        await platform?.release()
+      },
+    }
+  } catch (error) {
+    await platform?.release()
+    throw error
+  }
+}
+
+/** What is on its way through an open service: its outbox, and the topics of its groups. */
+export async function flowOf(open: OpenService, consumptions: readonly Consumption[], running: Running | null): Promise<Flow> {
+  // Positions of idle lanes are stored about once a second; whoever waits wants them now.
+  for (const consumer of running?.consumers ?? []) consumer.advance()
+  // The outbox first: a handler's publish and its position move in one commit, and this order sees one of them.
+  const pending = await open.database.outbox.pending()
+  const lags = await lagsOf(open, consumptions)
+  const behind = lags.filter(({ lag }) => lag > 0)
+  const waiting = [
+    ...(pending > 0 ? [`${pending} messages in the outbox`] : []),
+    ...behind.map(({ group, topic, lag }) => `${lag} messages of ${topic} for the group ${group}`),
+  ]
+  return { quiet: waiting.length === 0, mark: lags.map(({ end, handled }) => `${end}/${handled}`).join(','), waiting: waiting.join(', ') }
+}
+
+/** How far each group is behind in each of its topics. */
+export async function lagsOf(open: OpenService, consumptions: readonly Consumption[]): Promise<readonly GroupLag[]> {
+  const topics = new Map<string, Set<string>>()
+  for (const { group, handler } of consumptions) {
+    const known = topics.get(group) ?? new Set()
+    topics.set(group, known.add(handler.definition.topic))
+  }
+  const lags: GroupLag[] = []
+  for (const [group, names] of topics) lags.push(...(await groupLag(open, group, [...names])))
+  return lags
+}

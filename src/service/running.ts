@@ -1,0 +1,91 @@
+import { type Consumer, type ConsumerOptions, runConsumer } from '../consumer/index.ts'
+import { TidemarkError } from '../errors.ts'
+import type { TopicSpec } from '../message/index.ts'
+import { type Relay, runRelay } from '../outbox/index.ts'
+import type { OpenService } from './open-service.ts'
+import type { ServiceOptions } from './options.ts'
+import type { Consumption } from './service.ts'
+
+/** A started service: its relay and one consumer per group. */
+export interface Running {
+  readonly relay: Relay | null
+  readonly consumers: readonly Consumer[]
+  /** What ended a consumer or the relay; `null` while all of them run. */
+  readonly failure: unknown
+  /** Resolves after `stop`; rejects with `failure`. */
+  readonly done: Promise<void>
+  /** Something was published in this process. */
+  wake(): void
+  stop(): Promise<void>
+}
+
+/** Starts what the service runs. When a part cannot start, those already started are stopped and the error is thrown. */
+export async function startService(open: OpenService, options: ServiceOptions, consumptions: readonly Consumption[]): Promise<Running> {
+  await prepareTopics(open, consumptions, options)
+  const { name, broker, database } = open
+  const relay = options.relay === false ? null : runRelay({ store: database.outbox, broker, topics: topicSpecs(consumptions, options) })
+  const wake = (): void => relay?.wake()
+  const consumers = groupsOf(consumptions).map((settings) =>
+    runConsumer({
+      ...settings,
+      broker,
+      store: database.consumer,
+      clientId: name,
+      ...(options.lanes === undefined ? {} : { lanes: options.lanes }),
+      ...(options.maxTransactions === undefined ? {} : { maxTransactions: options.maxTransactions }),
+      ...(options.drainMs === undefined ? {} : { drainMs: options.drainMs }),
+    }),
+  )
+  return watch(relay, consumers, wake)
+}
+
+/** Topics of what is consumed are made now, since a group may read them before anybody has published. */
+async function prepareTopics({ broker }: OpenService, consumptions: readonly Consumption[], options: ServiceOptions): Promise<void> {
+  await broker.topics(topicSpecs(consumptions, options))
+}
+
+function topicSpecs(consumptions: readonly Consumption[], { partitions }: ServiceOptions): readonly TopicSpec[] {
+  const names = new Set(consumptions.map(({ handler }) => handler.definition.topic))
+  return [...names].map((name) => ({ name, ...(partitions === undefined ? {} : { partitions }) }))
+}
+
+/** One consumer for each group, in the order they were first named. */
+function groupsOf(consumptions: readonly Consumption[]): readonly Pick<ConsumerOptions, 'group' | 'handlers' | 'startFrom'>[] {
+  const names = [...new Set(consumptions.map(({ group }) => group))]
+  return names.map((group) => {
+    const own = consumptions.filter((consumption) => consumption.group === group)
+    const starts = [...new Set(own.map(({ startFrom }) => startFrom).filter((start) => start !== undefined))]
+    if (starts.length > 1) {
+      throw new TidemarkError('CONFIG_INVALID', `The events of the group "${group}" name different values of startFrom.`, {
+        remedy: 'Give them one, or groups of their own.',
+      })
+    }
+    return { group, handlers: own.map(({ handler }) => handler), ...(starts.length === 0 ? {} : { startFrom: starts[0]! }) }
+  })
+}
+
+function watch(relay: Relay | null, consumers: readonly Consumer[], wake: () => void): Running {
+  let failure: unknown = null
+  const parts = [...(relay === null ? [] : [relay]), ...consumers]
+  const done = Promise.all(parts.map((part) => part.done)).then(
+    () => undefined,
+    (error: unknown) => {
+      failure = error
+      throw error
+    },
+  )
+  return {
+    relay,
+    consumers,
+    wake,
+    done,
+    get failure() {
+      return failure
+    },
+    // Handlers first: what they publish in their last batches can still be sent.
+    stop: async () => {
+      await Promise.all(consumers.map((consumer) => consumer.stop()))
+      await relay?.stop()
+    },
+  }
+}

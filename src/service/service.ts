@@ -1,0 +1,252 @@
+import {
+  type BatchHandler,
+  type ConsumerOptions,
+  type Handler,
+  type HandlerOptions,
+  type MessageHandler,
+  onBatch,
+  onMessage,
+} from '../consumer/index.ts'
+import { TidemarkError } from '../errors.ts'
+import type { EventDefinition, EventInput, MessageOptions, OutboxMessage } from '../message/index.ts'
+import type { Row, Transaction } from '../message/transaction.ts'
+import { type ServiceOptions, checkService } from './options.ts'
+import { type PublishEntry, Publisher } from './publisher.ts'
+import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
+import { type OpenService, flowOf, openService } from './open-service.ts'
+import { type Running, startService } from './running.ts'
+import { type ServiceStatus, statusOf } from './status.ts'
+
+/** How one event is consumed. */
+export interface ConsumeOptions extends HandlerOptions {
+  /** A group of its own sees every message again, independently. @default the service's group */
+  readonly group?: string
+  /** Where a new group begins. A group that has a position goes on there. Settings of one group must agree. @default 'earliest' */
+  readonly startFrom?: NonNullable<ConsumerOptions['startFrom']>
+}
+
+/** What wants to be consumed, until the service starts. */
+export interface Consumption {
+  readonly group: string
+  readonly startFrom: ConsumerOptions['startFrom']
+  readonly handler: Handler
+}
+
+/**
+ * A service: its own database, events out through the outbox, events in with effects once.
+ *
+ * Lazy: the first `transaction`, `query` or `start` opens it. Handlers run, and the outbox is relayed, from `start` on. Make it with `service`.
+ */
+export class Service implements Flowing, AsyncDisposable {
+  readonly name: string
+  readonly #options: ServiceOptions
+  readonly #publisher: Publisher
+  readonly #consumptions: Consumption[] = []
+  #opening: Promise<OpenService> | null = null
+  #starting: Promise<Running> | null = null
+  #running: Running | null = null
+  #stopping: Promise<void> | null = null
+
+  constructor(name: string, options: ServiceOptions) {
+    checkService(name, options)
+    this.name = name
+    this.#options = options
+    this.#publisher = new Publisher(options.source ?? name)
+  }
+
+  /**
+   * Handles every message of this event once per group, in order per key. What the handler does through `context.tx` commits together with the
+   * position; what it does elsewhere may happen again. Before `start` only.
+   */
+  consume<Definition extends EventDefinition>(definition: Definition, handler: MessageHandler<Definition>): this
+  consume<Definition extends EventDefinition>(
+    definition: Definition,
+    options: ConsumeOptions & { readonly batch?: false },
+    handler: MessageHandler<Definition>,
+  ): this
+  consume<Definition extends EventDefinition>(
+    definition: Definition,
+    options: ConsumeOptions & { readonly batch: true },
+    handler: BatchHandler<Definition>,
+  ): this
+  consume<Definition extends EventDefinition>(
+    definition: Definition,
+    second: MessageHandler<Definition> | (ConsumeOptions & { readonly batch?: boolean }),
+    third?: MessageHandler<Definition> | BatchHandler<Definition>,
+  ): this {
+    if (this.#starting !== null) throw new TidemarkError('CONFIG_INVALID', `${this.name}.consume(${definition.type}) came after start.`)
+    const { group = this.#options.group ?? this.name, startFrom, batch = false, ...options } = typeof second === 'function' ? {} : second
+    const handle = typeof second === 'function' ? second : third
+    if (typeof handle !== 'function')
+      throw new TidemarkError('CONFIG_INVALID', `${this.name}.consume(${definition.type}) takes a handler last.`)
+    const handler = batch
+      ? onBatch(definition, handle as BatchHandler<Definition>, options)
+      : onMessage(definition, handle as MessageHandler<Definition>, options)
+    this.#consumptions.push({ group, startFrom, handler })
+    return this
+  }
+
+  /**
+   * Runs `work` in a transaction of the service's database and commits it together with what it published. What `work` throws rolls back.
+   * Rejects with `COMMIT_UNKNOWN` when the connection broke during the commit.
+   */
+  async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    const { database } = await this.#open()
+    let finish = noMessages
+    let published = 0
+    const result = await database.transaction(
+      (tx) => {
+        finish = this.#publisher.open(tx)
+        return work(tx)
+      },
+      async () => {
+        const messages = await finish()
+        published = messages.length
+        return messages
+      },
+    )
+    if (published > 0) this.#running?.wake()
+    return result
+  }
+
+  /**
+   * Publishes an event in this transaction: it is sent if, and only if, the transaction commits. Rejects with `EVENT_INVALID` when the data does
+   * not satisfy the schema; a transaction of the service's rolls back then, also when the rejection was swallowed.
+   *
+   * In a transaction you began yourself the key's lock is taken at this call: publish last, and several at once with `publishAll`.
+   */
+  publish<Definition extends EventDefinition>(
+    tx: Transaction,
+    definition: Definition,
+    data: EventInput<Definition>,
+    options: MessageOptions = {},
+  ): Promise<void> {
+    return this.publishAll(tx, [{ ...options, event: definition, data }])
+  }
+
+  /** Publishes several events in this order, with one lock of all their keys. */
+  async publishAll(tx: Transaction, entries: readonly PublishEntry[]): Promise<void> {
+    const { database } = await this.#open()
+    await this.#publisher.publish(database.outbox, tx, entries)
+  }
+
+  /** One statement on the service's database, outside a transaction. */
+  async query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
+    const { database } = await this.#open()
+    return database.query<R>(text, params)
+  }
+
+  /** Opens the service and starts handling and relaying. Rejects with `DATABASE_UNREACHABLE` or `BROKER_UNREACHABLE`, and nothing runs then. */
+  async start(): Promise<void> {
+    if (this.#stopping !== null) throw this.#stopped()
+    this.#starting ??= this.#start()
+    try {
+      await this.#starting
+    } catch (error) {
+      this.#starting = null
+      throw error
+    }
+  }
+
+  /**
+   * Finishes what is in flight, gives partitions, locks and connections back. Nothing of the service runs afterwards. What is in the outbox
+   * stays there for the next start, or for another process. A second call waits for the first.
+   */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop()
+    return this.#stopping
+  }
+
+  /**
+   * Resolves when this service's outbox is published and its groups have handled all that is in their topics, what came meanwhile included.
+   * For several services use `settled([a, b])`.
+   */
+  settled(options?: SettledOptions): Promise<void> {
+    return settled([this], options)
+  }
+
+  /** One look at what is on its way; see `settled`. */
+  async flow(): Promise<Flow> {
+    return flowOf(await this.#open(), this.#consumptions, this.#running)
+  }
+
+  /** Can it work: the database answers, and consumers and relay have not ended. */
+  async ready(): Promise<boolean> {
+    if (this.#running === null || !this.live()) return false
+    return this.query('select 1').then(
+      () => true,
+      () => false,
+    )
+  }
+
+  /** `false` once a consumer or the relay has ended by an error; then only a restart helps, after its cause. */
+  live(): boolean {
+    return (this.#running?.failure ?? null) === null
+  }
+
+  /**
+   * Resolves after `stop`. Rejects when a consumer or the relay stopped loudly, and if nobody listens here the process ends by it, which is
+   * meant: going on would lose or repeat.
+   */
+  get done(): Promise<void> {
+    return this.#running?.done ?? Promise.resolve()
+  }
+
+  /** Counters since the start, and what waits. */
+  async status(): Promise<ServiceStatus> {
+    return statusOf(await this.#open(), this.#consumptions, this.#running)
+  }
+
+  /** How to look inside an embedded database, with its password; `null` for one that was given. Opens the service. */
+  async connectionString(): Promise<string | null> {
+    return (await this.#open()).connectionString
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop()
+  }
+
+  #open(): Promise<OpenService> {
+    if (this.#stopping !== null) return Promise.reject(this.#stopped())
+    const opening = (this.#opening ??= openService(this.name, this.#options))
+    // A failed opening is not kept: the next call tries again.
+    opening.catch(() => {
+      if (this.#opening === opening) this.#opening = null
+    })
+    return opening
+  }
+
+  async #start(): Promise<Running> {
+    const open = await this.#open()
+    this.#running = await startService(open, this.#options, this.#consumptions)
+    return this.#running
+  }
+
+  async #stop(): Promise<void> {
+    const opening = this.#opening
+    await this.#starting?.catch(() => undefined)
+    await this.#running?.stop()
+    await opening?.then(
+      (open) => open.close(),
+      () => undefined,
+    )
+  }
+
+  #stopped(): TidemarkError {
+    return new TidemarkError('SERVICE_STOPPED', `The service "${this.name}" is stopped.`, { remedy: 'Make a new one with service().' })
+  }
+}
+
+const noMessages = (): Promise<readonly OutboxMessage[]> => Promise.resolve([])
+
+/**
+ * Makes a service. Nothing is opened yet.
+ *
+ * ```ts
+ * const shop = service('shop')                                          // embedded Postgres
+ * const grown = service('shop', { database: postgres({ pool }), broker })
+ * ```
+ */
+export function service(name: string, options: ServiceOptions = {}): Service {
+  return new Service(name, options)
+}
