@@ -55,6 +55,7 @@ export class Execution implements StatementWatch {
   #stopped: ExecutionOutcome | null = null
   #end: () => void = () => undefined
   readonly #ended: Promise<void>
+  #onQuiet: () => void = () => undefined
 
   constructor(calls: readonly Call[], batch: BatchTransaction, settings: ExecutionSettings) {
     this.#calls = calls
@@ -91,6 +92,7 @@ export class Execution implements StatementWatch {
     this.#unanswered -= 1
     // Alone, a handler may guard a statement by a savepoint; beside others its failure takes theirs along.
     if (failed && !this.#calls[place]!.exclusive) this.#abandon(this.#calls[place]!.handler)
+    if (this.#unanswered === 0) this.#onQuiet()
     this.#endIfIdle()
   }
 
@@ -128,7 +130,10 @@ export class Execution implements StatementWatch {
       await result
       // A publish that was refused is a failure, whoever swallowed its error.
       if (tx.published !== null) await Promise.all(tx.published)
-      if (call.exclusive) await this.#requireOpen()
+      if (call.exclusive) {
+        await this.#quiet()
+        await this.#requireOpen()
+      }
     } catch (error) {
       this.#finish(place, call, tx, { error })
       return
@@ -144,6 +149,12 @@ export class Execution implements StatementWatch {
     if (failure !== null && call.exclusive) this.#stopped ??= { outcome: 'failed', call: place, error: failure.error }
     else if (failure !== null) this.#abandon(null)
     this.#pump()
+  }
+
+  /** What the handler asked for and did not wait for belongs to it all the same. */
+  #quiet(): Promise<void> {
+    if (this.#unanswered === 0) return Promise.resolve()
+    return new Promise((resolve) => (this.#onQuiet = resolve))
   }
 
   /** A handler that swallowed an error of the database, or ended the transaction, has failed. */

@@ -32,16 +32,18 @@ export class HandlerTransaction implements Transaction {
   }
 
   query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
+    const isScript = params === undefined && text.includes(';')
     try {
       if (this.#closed) throw afterEnd('tx.query')
       refuseEndings(text)
+      // A text of several commands goes alone, and a driver may send later statements before it.
+      if (isScript) this.#watch.wantsRaw(this.#place)
       this.#watch.asks(this.#place)
     } catch (error) {
       const refused = Promise.reject<R[]>(error)
       refused.catch(() => undefined)
       return refused
     }
-    const isScript = params === undefined && text.includes(';')
     const answer = this.#script === null ? this.#tx.query<R>(text, params) : this.#script.then(() => this.#tx.query<R>(text, params))
     if (isScript) this.#script = answer.catch(() => undefined)
     answer.then(

@@ -11,3 +11,5 @@
  */
 export { MemoryBroker, memoryBroker, type MemoryBrokerOptions } from './memory-broker.ts'
 export { MemoryLog } from './memory-log.ts'
+export { MemoryConsumerStore, type MemoryConsumerStoreOptions, type ParkedMessage } from './memory-consumer-store.ts'
+export { MemoryTransaction, type MemoryData } from './memory-transaction.ts'
