@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import { parsePurchases } from '../../examples/shop/input/purchase-file.ts'
+import { expectedOutcome } from './oracle.ts'
+import { randomInput } from './random-input.ts'
 
 const parse = (text: string) => parsePurchases(Buffer.from(text), 'orders.txt')
 const good = '00004 0001 19970101  2   29.33'
@@ -118,6 +120,17 @@ describe('a file of purchases', () => {
     const bytes = Buffer.concat([Buffer.from(`${good}\n`), Buffer.from([0x4d, 0xfc, 0x20]), Buffer.from('19970101 2 29.33\n')])
     expect(() => parsePurchases(bytes, 'orders.txt')).toThrow(/line 2: expected text in UTF-8/)
     expect(() => parsePurchases(Buffer.from(`\uFEFF${good}`, 'utf16le'), 'orders.txt')).toThrow(/line 1: expected text in UTF-8/)
+  })
+
+  test.each(Array.from({ length: 40 }, (_, seed) => seed))('has the sums that its text has (seed %i)', (seed) => {
+    const text = randomInput(seed, 120)
+    const purchases = parse(text)
+    const { placed, customers, days } = expectedOutcome(text)
+    const sum = (what: 'units' | 'cents') => purchases.reduce((all, purchase) => all + purchase[what], 0)
+    expect({ orders: purchases.length, units: sum('units'), cents: sum('cents') }).toEqual(placed)
+    expect(new Set(purchases.map(({ customer }) => customer)).size).toBe(customers)
+    expect(new Set(purchases.map(({ day }) => day)).size).toBe(days)
+    expect(new Set(purchases.map(({ orderId }) => orderId)).size).toBe(purchases.length)
   })
 
   test('of 6,919 purchases comes with the example', async () => {

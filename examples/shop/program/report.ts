@@ -1,5 +1,6 @@
-import type { Row, Service, ServiceStatus } from 'tidemark'
+import type { Row, Service } from 'tidemark'
 import { servicesOf, type Shop } from '../shop.ts'
+import { sum } from './counts.ts'
 
 /** How many orders, with how many CDs, of which value. */
 export interface Total {
@@ -46,16 +47,22 @@ export async function readOutcome(shop: Shop, orderIds: readonly string[]): Prom
 }
 
 /** The document, in the order in which it is printed. */
-export function reportOf(outcome: Outcome, statuses: readonly ServiceStatus[], newOrders: number, seconds: number): Report {
-  const groups = statuses.flatMap((status) => status.groups)
-  const sum = (counts: readonly number[]) => counts.reduce((all, count) => all + count, 0)
+export function reportOf(outcome: Outcome, deadLetters: number, duplicatesSuppressed: number, newOrders: number, seconds: number): Report {
   return {
     ...outcome,
-    deadLetters: sum(groups.map((group) => group.deadLetters)),
-    duplicatesSuppressed: sum(groups.map((group) => group.duplicatesSuppressed)),
+    deadLetters,
+    duplicatesSuppressed,
     seconds: rounded(seconds, 3),
     ordersPerSecond: newOrders === 0 ? 0 : rounded(newOrders / seconds, 1),
   }
+}
+
+/** Messages that no handler could do anything with, over all services. */
+export async function countDeadLetters(shop: Shop): Promise<number> {
+  const counts = await Promise.all(
+    servicesOf(shop).map((service) => service.query<{ letters: string }>(`select count(*) as letters from tidemark.dead_letter where state = 'dead'`)),
+  )
+  return sum(counts.map(([row]) => Number(row!.letters)))
 }
 
 /** Has every order placed come to one of its three ends? */
@@ -85,11 +92,6 @@ export async function insightAgrees(shop: Shop): Promise<boolean> {
   ])
   const text = (rows: readonly Row[]) => JSON.stringify(rows)
   return text(perCustomer) === text(said) && text(perDay) === text(said)
-}
-
-/** One status of every service. */
-export function statusesOf(shop: Shop): Promise<readonly ServiceStatus[]> {
-  return Promise.all(servicesOf(shop).map((service) => service.status()))
 }
 
 async function total(service: Service, table: string, orderIds: readonly string[], state?: string): Promise<Total> {

@@ -4,8 +4,9 @@ import type { Purchase } from '../input/purchase.ts'
 import { placeOrders } from '../orders.ts'
 import { servicesOf, type Shop } from '../shop.ts'
 import { passes, persistently } from './persistence.ts'
+import { countsOf, statusesOf, sum } from './counts.ts'
 import type { Progress } from './progress.ts'
-import { addsUp, insightAgrees, readOutcome, type Report, reportOf, statusesOf } from './report.ts'
+import { addsUp, countDeadLetters, insightAgrees, readOutcome, type Report, reportOf } from './report.ts'
 import { exitCodes, ShopError } from './shop-error.ts'
 
 /** Orders per transaction: enough to make a commit cheap, few enough for the services to begin at once. */
@@ -26,7 +27,9 @@ export async function runOnce(shop: Shop, purchases: readonly Purchase[], progre
   const seconds = (performance.now() - begun) / 1_000
 
   const outcome = await persistently(() => readOutcome(shop, purchases.map(({ orderId }) => orderId)), patience)
-  const report = reportOf(outcome, await persistently(() => statusesOf(shop), patience), newOrders, seconds)
+  const deadLetters = await persistently(() => countDeadLetters(shop), patience)
+  const duplicates = (await persistently(() => statusesOf(shop), patience)).map((status) => countsOf(status).duplicates)
+  const report = reportOf(outcome, deadLetters, sum(duplicates), newOrders, seconds)
   if (!addsUp(outcome)) throw new UnfinishedError(report)
   if (!(await persistently(() => insightAgrees(shop), patience))) {
     progress.say('insight does not agree with orders; that is right only while another process places orders.')
@@ -60,7 +63,7 @@ async function settle(shop: Shop, progress: Progress, signal: AbortSignal): Prom
     } catch (error) {
       if (signal.aborted || !passes(error)) throw error
       const statuses = await statusesOf(shop).catch(() => [])
-      const handled = statuses.flatMap(({ groups }) => groups.map((group) => group.handled))
+      const handled = statuses.map((status) => countsOf(status).handled)
       if (handled.join() !== seen) movedAt = performance.now()
       else if (performance.now() - movedAt > standstillMs) throw error
       seen = handled.join()

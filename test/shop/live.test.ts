@@ -1,0 +1,65 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { expectedOutcome } from './oracle.ts'
+import { sample, ShopFolder } from './shop-process.ts'
+
+let folder: ShopFolder
+beforeAll(async () => {
+  folder = await ShopFolder.make()
+})
+afterAll(() => folder.remove())
+
+describe('the shop with arriving orders', () => {
+  test('says where to look inside, says when the input is exhausted, goes on, and stops cleanly on Ctrl-C', async () => {
+    const shop = folder.start('--rate', '400', '--limit', '200')
+    await shop.untilSaid(/The input is exhausted/)
+    shop.child.kill('SIGINT')
+    const { code, stdout, stderr } = await shop.ended
+    expect(code).toBe(0)
+    expect(stderr).toContain('Ctrl-C again')
+    for (const name of ['orders', 'payments', 'inventory', 'shipping', 'insight']) {
+      expect(stdout).toMatch(new RegExp(`${name} +postgresql://postgres:\\S+@127\\.0\\.0\\.1:\\d+/shop_${name}\\n`))
+    }
+  })
+
+  test('goes on at the next start where it was', async () => {
+    const shop = folder.start('--rate', '400', '--limit', '300')
+    await shop.untilSaid(/The input is exhausted/)
+    shop.child.kill('SIGTERM')
+    expect(await shop.ended).toMatchObject({ code: 0 })
+    const { stdout } = await folder.run('--once', '--json', '--limit', '300')
+    expect(JSON.parse(stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 300 }), deadLetters: 0, ordersPerSecond: 0 })
+  })
+
+  test('keeps others from --fresh, and takes part in their --once', async () => {
+    const shop = folder.start('--rate', '50', '--limit', '400')
+    await shop.untilSaid(/Look inside/)
+    const { code, stderr } = await folder.run('--once', '--fresh')
+    expect(code).toBe(6)
+    expect(stderr).toContain('Nothing was dropped')
+    const { stdout } = await folder.run('--once', '--json', '--limit', '350')
+    expect(JSON.parse(stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 350 }), deadLetters: 0 })
+    shop.child.kill('SIGINT')
+    expect(await shop.ended).toMatchObject({ code: 0 })
+  })
+
+  test('a --once that is interrupted exits with 130, and the next one ends it', async () => {
+    const shop = folder.start('--once', '--json')
+    await folder.untilOrders(1_000)
+    shop.child.kill('SIGINT')
+    const { code, stdout, stderr } = await shop.ended
+    expect({ code, stdout }).toEqual({ code: 130, stdout: '' })
+    expect(stderr).toContain('goes on from here')
+    const ending = await folder.run('--once', '--json', '--limit', '2000')
+    expect(JSON.parse(ending.stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 2_000 }), deadLetters: 0 })
+  })
+})
+
+describe('a database that cannot be reached', () => {
+  test('is exit code 7, with what was tried and without the password', async () => {
+    const { code, stdout, stderr } = await folder.run('--once', '--json', '--database', 'postgresql://me:secret@127.0.0.1:1/postgres')
+    expect(code).toBe(7)
+    expect(stderr).toContain('127.0.0.1:1')
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'DATABASE_UNREACHABLE', retryable: true } })
+    expect(stdout + stderr).not.toContain('secret')
+  })
+})

@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { onConnection } from '../../src/drivers/postgres/embedded/connection.ts'
+import { homeAt } from '../../src/drivers/postgres/embedded/home.ts'
+import { embedded } from '../../src/drivers/postgres/embedded/index.ts'
+import { findPostmaster } from '../../src/drivers/postgres/embedded/postmaster.ts'
+import { currentData } from '../../src/drivers/postgres/embedded/site.ts'
+import { endsWithin, signal } from '../../src/drivers/postgres/embedded/stop.ts'
+
+const program = fileURLToPath(new URL('../../examples/shop/main.ts', import.meta.url))
+const loader = import.meta.resolve('tsx')
+
+/** How a run of the shop ended. */
+export interface Ending {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** A run of the shop in a process of its own. */
+export interface RunningShop {
+  readonly child: ChildProcess
+  readonly ended: Promise<Ending>
+  /** Resolves once the text so far, of both streams, matches; rejects if the run ends before. */
+  untilSaid(what: RegExp): Promise<void>
+}
+
+/** A folder in which the shop has its server, as in a project. Each test has its own. */
+export class ShopFolder {
+  readonly path: string
+  readonly #running = new Set<RunningShop>()
+
+  private constructor(path: string) {
+    this.path = path
+  }
+
+  static async make(): Promise<ShopFolder> {
+    const path = await mkdtemp(join(tmpdir(), 'tidemark-shop-'))
+    // Under root the server runs as another user and must be able to pass through.
+    await chmod(path, 0o755)
+    await writeFile(join(path, 'package.json'), '{}')
+    return new ShopFolder(path)
+  }
+
+  get #serverDirectory(): string {
+    return join(this.path, '.tidemark', 'postgres')
+  }
+
+  start(...args: readonly string[]): RunningShop {
+    const child = spawn(process.execPath, ['--conditions=tidemark-source', '--import', loader, program, ...args], {
+      cwd: this.path,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, NO_COLOR: '1' },
+    })
+    const said = { stdout: '', stderr: '' }
+    const listeners = new Set<() => void>()
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].setEncoding('utf8').on('data', (text: string) => {
+        said[name] += text
+        for (const listener of listeners) listener()
+      })
+    }
+    const ended = new Promise<Ending>((resolve) => {
+      child.once('close', (code, signal) => resolve({ code, signal, ...said }))
+    })
+    const running: RunningShop = {
+      child,
+      ended,
+      untilSaid: (what) =>
+        new Promise((resolve, reject) => {
+          const look = (): void => {
+            if (!what.test(said.stdout + said.stderr)) return
+            listeners.delete(look)
+            resolve()
+          }
+          listeners.add(look)
+          look()
+          void ended.then(() => reject(new Error(`ended without saying ${String(what)}:\n${said.stdout}\n${said.stderr}`)))
+        }),
+    }
+    this.#running.add(running)
+    void ended.then(() => this.#running.delete(running))
+    return running
+  }
+
+  run(...args: readonly string[]): Promise<Ending> {
+    return this.start(...args).ended
+  }
+
+  async write(name: string, text: string | Uint8Array): Promise<string> {
+    const path = join(this.path, name)
+    await writeFile(path, text)
+    return path
+  }
+
+  /** Resolves once so many orders are placed, as the database of `orders` says. */
+  async untilOrders(count: number): Promise<void> {
+    const lease = await embedded({ directory: this.#serverDirectory }).acquire()
+    try {
+      for (;;) {
+        const placed = await onConnection(lease.connection('shop_orders'), (client) => client.query('select count(*)::int as n from orders'))
+          .then(({ rows }) => (rows as { n: number }[])[0]!.n)
+          .catch(() => 0)
+        if (placed >= count) return
+        await sleep(20)
+      }
+    } finally {
+      await lease.release()
+    }
+  }
+
+  /** Ends the first process of the embedded server as `kill -9` does, and waits until it is gone. `false` when none ran. */
+  async killServer(): Promise<boolean> {
+    const postmaster = await findPostmaster(await currentData(homeAt(this.#serverDirectory)))
+    if (postmaster === null) return false
+    signal(postmaster, 'SIGKILL')
+    return endsWithin(postmaster, 10_000)
+  }
+
+  /** Ends what still runs, and removes server and folder. */
+  async remove(): Promise<void> {
+    for (const { child, ended } of this.#running) {
+      child.kill('SIGKILL')
+      await ended
+    }
+    const server = embedded({ directory: this.#serverDirectory })
+    await server.stop({ mode: 'immediate' })
+    await server.remove()
+    await rm(this.path, { recursive: true, force: true, maxRetries: 5 })
+  }
+}
+
+/** The purchases that come with the example. */
+export function sample(): Promise<string> {
+  return readFile(new URL('../../examples/shop/data/cdnow-sample.txt', import.meta.url), 'utf8')
+}
