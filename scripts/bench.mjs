@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { ensureInstalled, root } from './ensure-installed.mjs'
 import { environmentOf, node24 } from './node24.mjs'
 import { runChild } from './run-child.mjs'
+import { stopWithNpm } from './stop-with-npm.mjs'
 
 const folder = join(root, 'bench')
 const names = readdirSync(folder)
@@ -21,6 +22,7 @@ if (name === undefined || !names.includes(name)) {
   process.exit(2)
 }
 
+stopWithNpm()
 await ensureInstalled()
 const node = await node24()
 if (node === undefined)

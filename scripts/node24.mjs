@@ -6,6 +6,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { ensureInstalled, root } from './ensure-installed.mjs'
 import { runChild } from './run-child.mjs'
+import { stopWithNpm } from './stop-with-npm.mjs'
 
 /** The Node 24 to use: the running one where it is that, else the package. `undefined` where the package has none for this platform. */
 export async function node24() {
@@ -31,6 +32,7 @@ async function main() {
     process.stderr.write('Usage: node scripts/node24.mjs SCRIPT [ARGUMENTS]\n')
     return 2
   }
+  stopWithNpm()
   const node = await node24()
   if (node === undefined) {
     process.stderr.write(

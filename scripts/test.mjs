@@ -10,11 +10,13 @@ import { join } from 'node:path'
 import { ensureInstalled, root } from './ensure-installed.mjs'
 import { runChild } from './run-child.mjs'
 import { setup } from './setup.mjs'
+import { stopWithNpm } from './stop-with-npm.mjs'
 import { missingSystemPackages } from './system-packages.mjs'
 import { summarise } from './test-summary.mjs'
 
 const inCi = ['true', '1'].includes(process.env['CI'] ?? '')
 
+stopWithNpm()
 await ensureInstalled()
 if (inCi && missingSystemPackages().length > 0) setup()
 const missing = missingSystemPackages()
