@@ -4,7 +4,7 @@ export interface Order {
   readonly customerId: string
   readonly cents: number
   readonly placedAt: string
-  readonly lines: readonly { readonly sku: string; readonly units: number; readonly cents: number }[]
+  readonly lines: { readonly sku: string; readonly units: number; readonly cents: number }[]
 }
 
 const customers = 2_000
