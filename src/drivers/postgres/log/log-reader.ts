@@ -48,12 +48,19 @@ export class LogReader {
   }
 
   async #resolve(from: readonly FetchPosition[]): Promise<Asked[]> {
-    const topics = await this.#parts.directory.find(from.map(({ topic }) => topic))
+    const { directory } = this.#parts
+    const names = from.map(({ topic }) => topic)
+    let topics = await directory.find(names)
+    // What is remembered may be older than what the caller knows: look before saying no.
+    const stale = from.filter(({ topic, topicId, partition }) => !fits(topics.get(topic)!, topicId, partition))
+    if (stale.length > 0) {
+      for (const { topic } of stale) directory.forget(topic)
+      topics = await directory.find(names)
+    }
     return from.map(({ topic: name, topicId, partition, offset }) => {
       const topic = topics.get(name)!
-      if (topicId !== undefined && topic.id !== topicId) throw topicMadeAnew(topic, topicId)
-      if (partition >= topic.partitions) throw noSuchPartition(topic, partition)
-      return { topic, key: topic.key, partition, offset }
+      if (fits(topic, topicId, partition)) return { topic, key: topic.key, partition, offset }
+      throw partition >= topic.partitions ? noSuchPartition(topic, partition) : topicMadeAnew(topic, topicId!)
     })
   }
 
@@ -80,4 +87,8 @@ function fetched({ topic, partition, offset }: Asked, rows: readonly FetchedBatc
   const records: LogRecord[] = []
   for (const { batch } of rows) readBatch(place, batch!, offset, records)
   return { ...place, records, endOffset, nextOffset: records.at(-1)!.offset + 1 }
+}
+
+function fits(topic: TopicRow, topicId: string | undefined, partition: number): boolean {
+  return partition < topic.partitions && (topicId === undefined || topicId === topic.id)
 }

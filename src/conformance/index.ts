@@ -1,0 +1,7 @@
+/**
+ * Published suites, one per port: what every driver promises, as cases for any test runner.
+ *
+ * @module
+ */
+export { brokerCases, brokerOffers, type BrokerFixture, type BrokerSettings } from './broker.ts'
+export { exercise, type Case, type Runner, type Subject } from './case.ts'
