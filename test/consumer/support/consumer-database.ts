@@ -1,0 +1,126 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll } from 'vitest'
+import { z } from 'zod'
+import { type Consumer, type ConsumerOptions, type Handler, onMessage, runConsumer } from '../../../src/consumer/index.ts'
+import { MemoryBroker } from '../../../src/drivers/memory/index.ts'
+import { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
+import { migrate } from '../../../src/drivers/postgres/migrations/migrate.ts'
+import { PostgresConsumerStore } from '../../../src/drivers/postgres/postgres-consumer-store.ts'
+import type { Appender, Broker, Coordinate, Header, SequencedRecord } from '../../../src/message/index.ts'
+import { event, partitionOf, recordHeaders } from '../../../src/message/index.ts'
+import { until } from '../../outbox/support/until.ts'
+import { testDatabase } from '../../support/postgres.ts'
+
+/** The event of these tests: the n-th of its key. */
+export const Counted = event('Counted', {
+  aggregate: 'counter',
+  key: ({ key }) => key,
+  schema: z.object({ key: z.string(), n: z.number() }),
+})
+
+/** Makes the table into which handlers write, one row per effect; `place` tells the order of the statements. */
+export const effectTable = 'create table effect (place bigint generated always as identity, id text not null, key text not null, n int not null)'
+export const insertEffect = 'insert into effect (id, key, n) values ($1, $2, $3)'
+
+/** A handler with one insert. */
+export const countEffect = onMessage(Counted, async (message, { tx }) => {
+  await tx.query(insertEffect, [message.id, message.data.key, message.data.n])
+})
+
+/** Ids that are the same for the same message, so that a test can send it twice. */
+export function idOf(key: string, n: number): string {
+  return `00000000-0000-4000-8000-${Buffer.from(`${key}.${n}`).toString('hex').padStart(12, '0').slice(-12)}`
+}
+
+export interface RecordOptions {
+  readonly partitions?: number
+  readonly id?: string
+  readonly type?: string
+  readonly value?: Buffer
+  readonly headers?: readonly Header[]
+  /** `null`: no coordinate on the wire, as a foreign producer's. */
+  readonly coordinate?: Coordinate | null
+}
+
+export function countedRecord(key: string, n: number, options: RecordOptions = {}): SequencedRecord {
+  const { partitions = 1, id = idOf(key, n), type = 'Counted', coordinate = null } = options
+  const payload = options.value ?? Buffer.from(JSON.stringify({ key, n }))
+  const stored = { id, aggregateType: 'counter', aggregateId: key, type, payload, headers: { ce_source: '/test' } }
+  const bytes = Buffer.from(key)
+  const headers = options.headers ?? recordHeaders(stored, coordinate)
+  return { topic: Counted.topic, partition: partitionOf(bytes, partitions), key: bytes, value: payload, headers, coordinate }
+}
+
+/** A coordinate of one stream, by its number. */
+export function placeInStream(seq: number, tick = 1): Coordinate {
+  return { sourceEpoch: 'test.1', generation: 1, stream: 0, tick, seq }
+}
+
+/** A broker in memory with the topic, and a sender that sends whatever it is told. */
+export async function memoryTopic(partitions = 1): Promise<{ broker: MemoryBroker; send(records: readonly SequencedRecord[]): Promise<void> }> {
+  const broker = new MemoryBroker()
+  await broker.topics([{ name: Counted.topic, partitions }])
+  let senders = 0
+  return {
+    broker,
+    async send(records) {
+      // A fresh stream each time, so that the broker takes repeats as a superseded sender's would come.
+      const claim = { sourceEpoch: randomUUID(), generation: 1, stream: senders++, epoch: 1, topics: [Counted.topic] }
+      const appender: Appender = await broker.appender(claim)
+      await appender.append(records.map((record) => ({ ...record, coordinate: null })))
+      await appender.close()
+    },
+  }
+}
+
+export interface ConsumerDatabase {
+  readonly url: string
+  readonly database: PostgresDatabase
+  readonly store: PostgresConsumerStore
+  /** Starts a consumer that is stopped when it goes out of scope. */
+  consume(broker: Broker, handlers: readonly Handler[], options?: Partial<ConsumerOptions>): Consumer
+  effects(): Promise<readonly { readonly id: string; readonly key: string; readonly n: number }[]>
+  rows<R extends Record<string, unknown>>(text: string, params?: readonly unknown[]): Promise<R[]>
+}
+
+/** A database with the tables of a service and the effects of handlers. Call it at the top level of the test file. */
+export async function consumerDatabase(label: string): Promise<ConsumerDatabase> {
+  const test = await testDatabase(label)
+  const database = new PostgresDatabase({ connectionString: test.connectionString(), maxConnections: 8 })
+  afterAll(() => database.close())
+  await migrate(database, { set: 'service' })
+  await database.query(effectTable)
+  const store = new PostgresConsumerStore({ database })
+  return {
+    url: test.connectionString(),
+    database,
+    store,
+    consume: (broker, handlers, options = {}) =>
+      runConsumer({ group: 'test', broker, store, handlers, retry: { baseDelayMs: 1, maxAttempts: 3 }, idleAdvanceMs: 20, ...options }),
+    effects: () => database.query('select id, key, n from effect order by place'),
+    rows: (text, params) => database.query(text, params),
+  }
+}
+
+/** Waits until this process has settled the partitions up to these offsets. */
+export function settled(consumer: Consumer, ends: readonly number[]): Promise<void> {
+  return until(
+    `partitions settled up to ${ends.join()}`,
+    () => ends.every((end, partition) => (consumer.settledUpTo(Counted.topic, partition) ?? -1) >= end),
+  ).catch((error: unknown) => {
+    throw new Error(`${String(error)} ${JSON.stringify(consumer.status())}`)
+  })
+}
+
+export function settledAll(consumer: Consumer, broker: Broker): Promise<void> {
+  return broker.offsets(Counted.topic, 'latest').then((ends) => settled(consumer, ends))
+}
+
+/** Of each key the numbers in the order of their effects. */
+export function byKey(effects: readonly { readonly key: string; readonly n: number }[]): Map<string, number[]> {
+  const keys = new Map<string, number[]>()
+  for (const { key, n } of effects) keys.set(key, [...(keys.get(key) ?? []), n])
+  return keys
+}
+
+export const sequence = (length: number, from = 0): number[] => Array.from({ length }, (_, i) => from + i)
