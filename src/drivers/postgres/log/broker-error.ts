@@ -1,4 +1,5 @@
 import { TidemarkError } from '../../../errors.ts'
+import { isConnectionFailure } from '../connection-failure.ts'
 
 /** Failures of a moment: serialization, deadlock, lock and statement time-outs, a transaction that stood still. */
 const passing = new Set(['40001', '40P01', '55P03', '57014', '25P03'])
@@ -12,7 +13,7 @@ export function brokerError(error: unknown): unknown {
     return error
   }
   const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-  if (passing.has(code)) return unreachable(error)
+  if (passing.has(code) || isConnectionFailure(error)) return unreachable(error)
   if (missing.has(code)) {
     return new TidemarkError('SCHEMA_MISSING', 'The tables of the Postgres broker are missing or older than this process needs.', {
       cause: error,

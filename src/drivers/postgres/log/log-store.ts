@@ -40,11 +40,11 @@ export class LogStore {
   }
 
   #ready(): Promise<unknown> {
-    const prepared = (this.#prepared ??= this.#prepare())
-    prepared.catch(() => {
-      if (this.#prepared === prepared) this.#prepared = null
+    this.#prepared ??= this.#prepare().catch((error: unknown) => {
+      this.#prepared = null
+      throw error
     })
-    return prepared
+    return this.#prepared
   }
 
   async close(): Promise<void> {
