@@ -43,8 +43,19 @@ export function setup({ dryRun = false } = {}) {
 function commands(packages, privilege) {
   return [
     [...privilege, 'apt-get', 'update', '-qq'],
-    // A test starts its own server on its own port; `postgresql` of Debian would otherwise also start one for the whole system.
-    [...privilege, 'env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', 'install', '-y', '-qq', '--no-install-recommends', ...packages],
+    // Tests start servers of their own. RUNLEVEL=1 keeps an installed service from being started in a container; under systemd Debian's ways rule.
+    [
+      ...privilege,
+      'env',
+      'RUNLEVEL=1',
+      'DEBIAN_FRONTEND=noninteractive',
+      'apt-get',
+      'install',
+      '-y',
+      '-qq',
+      '--no-install-recommends',
+      ...packages,
+    ],
   ]
 }
 
