@@ -1,7 +1,7 @@
 import type { PartitionRef } from '../../../consumer/port.ts'
 import type { LogRecord } from '../../../message/port.ts'
 import type { Statement } from '../statement-run.ts'
-import { headersToJson } from './record-columns.ts'
+import { headersToJson, storableText } from './record-columns.ts'
 
 /** Statements of a lane's owner on `parked_key` and `parked_msg`. `schema` is the quoted name everywhere. */
 
@@ -46,6 +46,6 @@ from unnest($5::bytea[], $6::bigint[], $7::bigint[], $8::bytea[], $9::json[]) as
 export function parkKey(schema: string, partition: PartitionRef, key: Buffer, reason: string): Statement {
   return {
     text: `insert into ${schema}.parked_key (group_name, topic_id, partition, key, reason) values ($1, $2, $3, $4, $5)`,
-    params: [partition.group, partition.topicId, partition.partition, key, reason],
+    params: [partition.group, partition.topicId, partition.partition, key, storableText(reason)],
   }
 }

@@ -1,0 +1,304 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { type HandlerContext, onBatch, onMessage } from '../../src/consumer/index.ts'
+import type { Message } from '../../src/message/index.ts'
+import { until } from '../outbox/support/until.ts'
+import {
+  Counted,
+  byKey,
+  consumerDatabase,
+  countEffect,
+  countedRecord,
+  insertEffect,
+  memoryTopic,
+  sequence,
+  settledAll,
+} from './support/consumer-database.ts'
+
+const { database, consume, effects, rows } = await consumerDatabase('failures')
+await rows('create table deferred (n int unique deferrable initially deferred)')
+
+beforeEach(async () => {
+  await rows(
+    'truncate effect, deferred, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter',
+  )
+})
+
+type Counting = Message<{ readonly key: string; readonly n: number }>
+
+/** Counts, after doing something that may go wrong. */
+const counting = (before: (message: Counting, context: HandlerContext) => unknown) =>
+  onMessage(Counted, async (message, context) => {
+    await before(message, context)
+    await context.tx.query(insertEffect, [message.id, message.data.key, message.data.n])
+  })
+
+const poison = counting(({ data }) => {
+  if (data.key === 'bad' && data.n === 2) throw new TypeError('this one never works')
+})
+
+/** Messages of three keys; those of `bad` in between. */
+const mixed = (count: number) => sequence(count).flatMap((n) => ['a', 'bad', 'b'].map((key) => countedRecord(key, n)))
+const letters = () => rows('select * from tidemark.dead_letter order by log_offset')
+const parked = () => rows(`select convert_from(key, 'utf8') as key, log_offset::int as o, dead from tidemark.parked_msg order by log_offset`)
+
+describe.each([1, 4])('with %i lanes', (lanes) => {
+  test('a poison message blocks its key: what follows of it queues in order, other keys flow', async () => {
+    const { broker, send } = await memoryTopic(1)
+    await send(mixed(6))
+    await using consumer = consume(broker, [poison], { lanes })
+    await settledAll(consumer, broker)
+    await send(mixed(8).slice(18))
+    await settledAll(consumer, broker)
+    const keys = byKey(await effects())
+    expect(keys.get('a')).toEqual(sequence(8))
+    expect(keys.get('b')).toEqual(sequence(8))
+    expect(keys.get('bad')).toEqual([0, 1])
+    expect(await parked()).toEqual([2, 3, 4, 5, 6, 7].map((n) => ({ key: 'bad', o: n * 3 + 1, dead: n === 2 })))
+    expect(await letters()).toHaveLength(1)
+    expect(consumer.status().counts).toMatchObject({ deadLetters: 1, retries: 3, queued: 5 })
+  })
+
+  test('by the policy skip the key goes on without it', async () => {
+    const { broker, send } = await memoryTopic(1)
+    await send(mixed(6))
+    await using consumer = consume(broker, [poison], { lanes, deadLetter: 'skip' })
+    await settledAll(consumer, broker)
+    expect(byKey(await effects()).get('bad')).toEqual([0, 1, 3, 4, 5])
+    expect(await parked()).toEqual([])
+    expect(await rows('select from tidemark.parked_key')).toEqual([])
+    expect(await letters()).toMatchObject([{ policy: 'skip', state: 'dead' }])
+  })
+})
+
+test('a dead letter has the record as it stood in the log, and everything known of its failure', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const record = countedRecord('bad', 2, { headers: [['ce_type', 'Counted'], ['ce_source', '/test'], ['ce_id', 'x'], ['raw', Buffer.from([0xff, 0])], ['none', null]] })
+  await send([countedRecord('a', 1), record])
+  await using consumer = consume(broker, [poison], { codeVersion: 'v7' })
+  await settledAll(consumer, broker)
+  const [letter] = await letters()
+  expect(letter).toMatchObject({
+    group_name: 'test',
+    topic: Counted.topic,
+    partition: 0,
+    log_offset: '1',
+    key: Buffer.from('bad'),
+    value: record.value,
+    headers: [['ce_type', 'Counted'], ['ce_source', '/test'], ['ce_id', 'x'], ['raw', { base64: '/wA=' }], ['none', null]],
+    message_id: 'x',
+    type: 'Counted',
+    handler: 'Counted',
+    policy: 'block',
+    state: 'dead',
+    error_class: 'TypeError',
+    reason: 'this one never works',
+    code_version: 'v7',
+  })
+  expect(letter!['stack']).toContain('failures.test.ts')
+  expect(letter!['attempts']).toHaveLength(3)
+})
+
+test('a blocked key stays blocked for the next owner', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await send(mixed(4))
+  const first = consume(broker, [poison])
+  await settledAll(first, broker)
+  await first.stop()
+  await send(mixed(6).slice(12))
+  await using second = consume(broker, [countEffect])
+  await settledAll(second, broker)
+  expect(byKey(await effects()).get('bad')).toEqual([0, 1])
+  expect((await parked()).map(({ o }) => o)).toEqual([7, 10, 13, 16])
+})
+
+test.each([
+  ['bytes that are no JSON', { value: Buffer.from([0xff, 0xfe]) }, 'MESSAGE_UNDECODABLE'],
+  ['data against its schema', { value: Buffer.from('{"key":"bad","n":"two"}') }, 'EVENT_INVALID'],
+])('%s: at once to the dead letters, with its bytes, and no handler runs', async (_, options, errorClass) => {
+  const { broker, send } = await memoryTopic(1)
+  await send([countedRecord('bad', 1), countedRecord('bad', 2, options), countedRecord('bad', 3), countedRecord('a', 1)])
+  await using consumer = consume(broker, [countEffect])
+  await settledAll(consumer, broker)
+  expect(Object.fromEntries(byKey(await effects()))).toEqual({ bad: [1], a: [1] })
+  expect(await letters()).toMatchObject([{ error_class: errorClass, value: options.value }])
+  expect((await parked()).map(({ o, dead }) => [o, dead])).toEqual([[1, true], [2, false]])
+  expect(consumer.status().counts.retries).toBe(0)
+})
+
+test('an undecodable message without a key blocks nobody', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await send([{ ...countedRecord('x', 1, { value: Buffer.from('{') }), key: null }, countedRecord('a', 1)])
+  await using consumer = consume(broker, [countEffect])
+  await settledAll(consumer, broker)
+  expect((await effects()).length).toBe(1)
+  expect(await letters()).toMatchObject([{ policy: 'skip', key: null }])
+})
+
+test('texts that Postgres does not take, and keys too long for an index, stop nothing', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const longKey = 'k'.repeat(9_000)
+  const odd = countedRecord('odd', 1, { headers: [['ce_type', 'Counted'], ['ce_source', '/\0'], ['ce_id', 'i\0'.repeat(3_000)], ['\0', '\ud800']] })
+  await send([odd, odd, countedRecord(longKey, 1, { value: Buffer.from('{') }), countedRecord(longKey, 2), countedRecord('a', 1)])
+  const failing = counting(({ data }) => {
+    if (data.key === 'a') throw new Error('with \0 and \ud800')
+  })
+  await using consumer = consume(broker, [failing])
+  await settledAll(consumer, broker)
+  expect((await effects()).length).toBe(1)
+  expect(await letters()).toHaveLength(2)
+  expect((await parked()).length).toBe(3)
+})
+
+describe('a handler', () => {
+  const good = () => sequence(20).map((n) => countedRecord(`k${n}`, n))
+
+  async function outcome(handler: ReturnType<typeof counting>): Promise<{ done: number[]; dead: string[] }> {
+    const { broker, send } = await memoryTopic(1)
+    await send(good())
+    await using consumer = consume(broker, [handler], { lanes: 1 })
+    await settledAll(consumer, broker)
+    return { done: (await effects()).map(({ n }) => n), dead: (await letters()).map((letter) => String(letter['error_class'])) }
+  }
+
+  test('that swallows an error of the database has failed, and the others have not', async () => {
+    const swallowing = counting(async ({ data }, { tx }) => {
+      if (data.n === 7) await tx.query('select 1/0').catch(() => undefined)
+    })
+    expect(await outcome(swallowing)).toEqual({ done: sequence(20).filter((n) => n !== 7), dead: ['error 25P02'] })
+  })
+
+  test('that swallows it at its very end has failed as well', async () => {
+    const swallowing = onMessage(Counted, async ({ id, data }, { tx }) => {
+      await tx.query(insertEffect, [id, data.key, data.n])
+      if (data.n === 7) await tx.query('select 1/0').catch(() => undefined)
+    })
+    expect(await outcome(swallowing)).toEqual({ done: sequence(20).filter((n) => n !== 7), dead: ['TRANSACTION_ABORTED'] })
+  })
+
+  test('that does not wait for a failing statement has failed as well', async () => {
+    const careless = onMessage(Counted, ({ id, data }, { tx }) => {
+      void tx.query(insertEffect, [id, data.key, data.n])
+      if (data.n === 7) void tx.query('select 1/0')
+    })
+    expect(await outcome(careless)).toEqual({ done: sequence(20).filter((n) => n !== 7), dead: ['TRANSACTION_ABORTED'] })
+  })
+
+  test('that guards a statement by a savepoint has not failed', async () => {
+    const guarding = counting(async ({ data }, { tx }) => {
+      await tx.query('savepoint s')
+      await tx.query(data.n % 2 === 0 ? 'select 1' : 'select 1/0').catch(() => tx.query('rollback to savepoint s'))
+    })
+    expect(await outcome(guarding)).toEqual({ done: sequence(20), dead: [] })
+  })
+
+  test('that tries to end the transaction has failed, and nothing of it was committed', async () => {
+    const ending = counting(async ({ data }, { tx }) => {
+      await tx.query(insertEffect, ['x', 'x', -1])
+      if (data.n === 7) await tx.query('/* now */ commit')
+      else await tx.query(`delete from effect where id = 'x'`)
+    })
+    expect(await outcome(ending)).toEqual({ done: sequence(20).filter((n) => n !== 7), dead: ['INPUT_INVALID'] })
+  })
+
+  test('may use the client itself', async () => {
+    const raw = counting(async (_, { tx }) => {
+      const client = tx.raw as { query(text: string): Promise<unknown> }
+      await client.query('select 1')
+    })
+    expect(await outcome(raw)).toEqual({ done: sequence(20), dead: [] })
+  })
+
+  test('that ends the transaction behind our back has failed', async () => {
+    const ending = counting(async ({ data }, { tx }) => {
+      if (data.n === 7) await (tx.raw as { query(text: string): Promise<unknown> }).query('rollback')
+    })
+    const { done, dead } = await outcome(ending)
+    expect(done.filter((n) => n !== 7)).toEqual(sequence(20).filter((n) => n !== 7))
+    expect(dead).toEqual(['TRANSACTION_CLOSED'])
+  })
+
+  test('may send several commands in one text', async () => {
+    const script = onMessage(Counted, async ({ data }, { tx }) => {
+      void tx.query(`insert into effect (id, key, n) values ('s', 's', ${data.n * 2}); insert into effect (id, key, n) values ('s', 's', ${data.n * 2 + 1})`)
+      await tx.query('select 1')
+    })
+    expect((await outcome(script)).done).toEqual(sequence(40))
+  })
+
+  test('that publishes what fails has failed, also if it swallows that', async () => {
+    const { bufferPublish } = await import('../../src/consumer/index.ts')
+    const publishing = counting(({ data }, { tx }) => {
+      if (data.n === 7) bufferPublish(tx, Promise.reject(new RangeError('no such event')))
+    })
+    expect(await outcome(publishing)).toEqual({ done: sequence(20).filter((n) => n !== 7), dead: ['RangeError'] })
+  })
+
+  test('that uses its transaction after its end is told so, and changes nothing', async () => {
+    const late: Promise<unknown>[] = []
+    const leaking = counting((_, { tx }) => {
+      setImmediate(() => setTimeout(() => late.push(tx.query(insertEffect, ['late', 'late', 0]).catch((error: unknown) => error)), 100))
+    })
+    expect((await outcome(leaking)).done).toEqual(sequence(20))
+    await until('all have tried', () => late.length === 20)
+    for (const error of await Promise.all(late)) expect(error).toMatchObject({ code: 'TRANSACTION_CLOSED' })
+  })
+})
+
+test('a commit that the server refuses is traced to its message, which alone is charged', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await rows('insert into deferred values (7)')
+  await send(sequence(20).map((n) => countedRecord(`k${n}`, n)))
+  const deferring = counting(({ data }, { tx }) => tx.query('insert into deferred values ($1)', [data.n]))
+  await using consumer = consume(broker, [deferring], { lanes: 1 })
+  await settledAll(consumer, broker)
+  expect((await effects()).map(({ n }) => n)).toEqual(sequence(20).filter((n) => n !== 7))
+  expect(await letters()).toMatchObject([{ log_offset: '7', error_class: 'error 23505' }])
+})
+
+test('a failing batch is cut down to the message at fault', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await send(sequence(40).map((n) => countedRecord(`k${n}`, n)))
+  const inBatches = onBatch(Counted, async (messages, { tx }) => {
+    for (const { id, data } of messages) {
+      if (data.n === 23) throw new Error('not this one')
+      await tx.query(insertEffect, [id, data.key, data.n])
+    }
+  })
+  await using consumer = consume(broker, [inBatches], { lanes: 1 })
+  await settledAll(consumer, broker)
+  expect((await effects()).map(({ n }) => n)).toEqual(sequence(40).filter((n) => n !== 23))
+  expect(await letters()).toMatchObject([{ log_offset: '23' }])
+  expect(consumer.status().counts.retries).toBe(3)
+})
+
+test('deadlocks between lanes charge nobody', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await rows('create table if not exists total (name text primary key, n int not null)')
+  await rows(`insert into total values ('x', 0), ('y', 0) on conflict (name) do update set n = 0`)
+  await send(sequence(60).map((n) => countedRecord(`k${n}`, n)))
+  const crossing = counting(async ({ data }, { tx }) => {
+    for (const name of data.n % 2 === 0 ? ['x', 'y'] : ['y', 'x']) await tx.query('update total set n = n + 1 where name = $1', [name])
+  })
+  await using consumer = consume(broker, [crossing], { lanes: 6, maxTransactions: 6 })
+  await settledAll(consumer, broker)
+  expect(await rows('select n from total')).toEqual([{ n: 60 }, { n: 60 }])
+  expect((await effects()).length).toBe(60)
+  expect(consumer.status().counts).toMatchObject({ retries: 0, deadLetters: 0 })
+})
+
+test('a connection lost in the middle of a handler charges nobody', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await send(sequence(20).map((n) => countedRecord(`k${n}`, n)))
+  let killed = 0
+  const unlucky = counting(async ({ data }, { tx }) => {
+    if (data.n !== 9 || killed === 4) return
+    killed += 1
+    const [row] = await tx.query('select pg_backend_pid() as pid')
+    await database.query('select pg_terminate_backend($1)', [row!['pid']])
+  })
+  await using consumer = consume(broker, [unlucky], { lanes: 1 })
+  await settledAll(consumer, broker)
+  expect((await effects()).map(({ n }) => n)).toEqual(sequence(20))
+  expect(consumer.status().counts).toMatchObject({ retries: 0, deadLetters: 0 })
+  expect(killed).toBe(4)
+})
