@@ -1,15 +1,24 @@
 /**
- * The broker in memory, for tests, examples and simulations.
+ * Database and broker in memory, for tests, examples and simulations: transactions that roll back, groups, fences and order as on the real ones,
+ * within one process and for its life.
  *
  * ```ts
- * const log = new MemoryLog({ clock })
- * const first = memoryBroker({ log })
- * const second = memoryBroker({ log }) // as another process would see the same log
+ * import { service } from 'tidemark'
+ * import { memory, memoryBroker, memoryView } from 'tidemark/memory'
+ *
+ * const database = memory()
+ * const billing = service('billing', { database, broker: memoryBroker() })
+ * billing.consume(OrderPlaced, (order, { tx }) => memoryView(tx).set(order.data.orderId, order.data.total))
  * ```
  *
  * @module
  */
 export { MemoryBroker, memoryBroker, type MemoryBrokerOptions } from './memory-broker.ts'
 export { MemoryLog } from './memory-log.ts'
-export { MemoryConsumerStore, type MemoryConsumerStoreOptions, type ParkedMessage } from './memory-consumer-store.ts'
-export { MemoryTransaction, type MemoryData } from './memory-transaction.ts'
+export { memory, type MemoryDriver, type MemoryOptions } from './memory-driver.ts'
+export { MemoryDatabase, type MemoryDatabaseOptions } from './memory-database.ts'
+export { type MemoryTransaction } from './memory-transaction.ts'
+export { MemoryView, memoryView, type MemoryData } from './memory-view.ts'
+export { MemoryOutboxStore, type MemoryOutboxOptions } from './memory-outbox-store.ts'
+export { MemoryConsumerStore, type MemoryConsumerStoreOptions } from './memory-consumer-store.ts'
+export { type MemoryDeadLetter, type ParkedMessage } from './memory-consumer-tables.ts'

@@ -1,10 +1,7 @@
 import type {
   AdvanceTarget,
-  BatchEnd,
   BatchTransaction,
-  CommitOutcome,
   ConsumerStore,
-  DeadLetter,
   FirstPositions,
   LanePosition,
   LaneRef,
@@ -12,199 +9,174 @@ import type {
   PartitionRef,
   PartitionState,
   TakeOver,
-  TopicRef,
 } from '../../consumer/port.ts'
-import { TidemarkError } from '../../errors.ts'
 import { highestOf } from '../../inbox/high-water.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
-import type { LogRecord } from '../../message/port.ts'
-import { type MemoryData, MemoryTransaction } from './memory-transaction.ts'
+import { MemoryBatch, laneLock } from './memory-batch.ts'
+import {
+  MemoryConsumerTables,
+  type MemoryDeadLetter,
+  type MemoryPartition,
+  type ParkedMessage,
+  freshLanes,
+  partitionName,
+  stateOf,
+} from './memory-consumer-tables.ts'
+import { MemoryDatabase } from './memory-database.ts'
+import type { MemoryTransaction } from './memory-transaction.ts'
 
 export interface MemoryConsumerStoreOptions {
-  /**
-   * Awaited before and after everything the store does, for simulations: what it throws before keeps it from being done; what it throws after a
-   * `commit` is a lost reply.
-   */
-  readonly step?: (what: string, when: 'before' | 'after') => Promise<void>
+  /** @default a database of its own */
+  readonly database?: MemoryDatabase
+  /** Appends what handlers publish, in the batch's transaction. @default it is dropped */
+  readonly append?: (tx: MemoryTransaction, messages: readonly OutboxMessage[]) => Promise<void>
+  /** A batch that holds its position's row and stands still for so long is ended. @default 5,000 */
+  readonly standstillMs?: number
 }
 
-/** A message that waits behind its key. */
-export interface ParkedMessage {
-  readonly record: LogRecord
-  readonly dead: boolean
-}
-
-interface MemoryPartition {
-  readonly ref: PartitionRef
-  lanes: LanePosition[]
-  /** By key, base64. */
-  readonly parked: Map<string, ParkedMessage[]>
-}
-
-/** Positions, inbox, parked keys and dead letters in memory, for tests and simulations: the protocol of the real one, without its locks. */
+/** Positions, inbox, parked keys and dead letters in memory: the protocol of `docs/design/consumer.md` with its transactions and row locks. */
 export class MemoryConsumerStore implements ConsumerStore {
-  /** What handlers keep. */
-  readonly data: MemoryData = new Map()
-  readonly deadLetters: DeadLetter[] = []
-  /** What handlers published, in the order of the commits. */
-  readonly published: OutboxMessage[] = []
-  readonly #inbox = new Map<string, Set<string>>()
-  readonly #partitions = new Map<string, MemoryPartition>()
-  readonly #step: (what: string, when: 'before' | 'after') => Promise<void>
+  readonly database: MemoryDatabase
+  readonly #tables = new MemoryConsumerTables()
+  readonly #append: (tx: MemoryTransaction, messages: readonly OutboxMessage[]) => Promise<void>
+  readonly #standstillMs: number
 
-  constructor({ step = async () => undefined }: MemoryConsumerStoreOptions = {}) {
-    this.#step = step
+  constructor({
+    database = new MemoryDatabase(),
+    append = () => Promise.resolve(),
+    standstillMs = 5_000,
+  }: MemoryConsumerStoreOptions = {}) {
+    this.database = database
+    this.#append = append
+    this.#standstillMs = standstillMs
   }
 
-  positions(group: string): Promise<readonly PartitionPosition[]> {
-    return this.#do('positions', () =>
-      [...this.#partitions.values()]
-        .filter(({ ref }) => ref.group === group)
-        .map(({ ref: { topic, topicId, partition }, lanes }) => ({
-          topic,
-          topicId,
-          partition,
-          nextOffset: Math.min(...lanes.map(({ nextOffset }) => nextOffset)),
-        })),
-    )
+  /** What was given up, in the order it was. */
+  get deadLetters(): readonly MemoryDeadLetter[] {
+    return this.#tables.deadLetters
+  }
+
+  /** What waits in a partition, by key in base64. */
+  parked(partition: PartitionRef): ReadonlyMap<string, readonly ParkedMessage[]> {
+    return this.#tables.partition(partition)?.parked ?? new Map<string, readonly ParkedMessage[]>()
+  }
+
+  async positions(group: string): Promise<readonly PartitionPosition[]> {
+    const ours = [...this.#tables.partitions.values()].filter(({ ref }) => ref.group === group)
+    return ours.map(({ ref: { topic, topicId, partition }, lanes }) => {
+      return { topic, topicId, partition, nextOffset: Math.min(...lanes.map(({ nextOffset }) => nextOffset)) }
+    })
   }
 
   makePositions({ topic, lanes, first, later }: FirstPositions): Promise<void> {
-    return this.#do('makePositions', () => {
-      const seen = [...this.#partitions.values()].some(({ ref }) => ref.group === topic.group && ref.topicId === topic.topicId)
-      const offsets = seen ? later : first
-      for (const [partition, offset] of offsets.entries()) {
+    return this.database.transaction(async (tx) => {
+      await tx.lock(`first positions ${JSON.stringify([topic.group, topic.topicId])}`)
+      await this.database.step('make positions', tx)
+      const there = [...this.#tables.partitions.values()]
+      const seen = there.some(({ ref }) => ref.group === topic.group && ref.topicId === topic.topicId)
+      for (const [partition, offset] of (seen ? later : first).entries()) {
         const ref = { ...topic, partition }
-        if (this.#partitions.has(nameOf(ref))) continue
-        this.#partitions.set(nameOf(ref), { ref, lanes: freshLanes(lanes, offset, 0), parked: new Map() })
+        if (this.#tables.partition(ref) !== undefined) continue
+        const made: MemoryPartition = { ref, lanes: freshLanes(lanes, offset, 0), parked: new Map() }
+        tx.stage(() => void this.#tables.partitions.set(partitionName(ref), made))
       }
     })
   }
 
-  takeOver({ partition }: TakeOver): Promise<PartitionState> {
-    return this.#do('takeOver', () => {
-      const found = this.#partitions.get(nameOf(partition))
-      if (found === undefined) return { lanes: [], parkedKeys: [] }
-      found.lanes = found.lanes.map((lane) => ({ ...lane, epoch: lane.epoch + 1 }))
-      return stateOf(found)
-    })
+  async takeOver({ partition, lockTimeoutMs }: TakeOver): Promise<PartitionState> {
+    for (;;) {
+      const state = await this.database.transaction((tx) => this.#raiseEpochs(tx, partition, lockTimeoutMs))
+      if (state !== 'blocked') return state
+      this.#endBlockers(partition)
+    }
   }
 
-  reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null> {
-    return this.#do('reload', () => {
-      const found = this.#partitions.get(nameOf(lane))
-      const position = found?.lanes[lane.lane]
-      return found === undefined || position === undefined ? null : { position, parkedKeys: [...found.parked.keys()] }
-    })
+  async reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null> {
+    const tx = this.database.begin()
+    try {
+      const position = this.#tables.lane(lane)
+      // The row first, then the set: the other way round a key parked in between would be missing although its hold was counted.
+      await this.database.step('parked keys', tx)
+      return position === undefined ? null : { position, parkedKeys: [...this.parked(lane).keys()] }
+    } finally {
+      tx.rollBack()
+    }
   }
 
   advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]> {
-    return this.#do('advance', () => {
-      const found = this.#partitions.get(nameOf(partition))!
-      return targets.flatMap(({ lane, epoch, offset }) => {
-        const row = found.lanes[lane]
-        if (row === undefined || row.epoch !== epoch || row.nextOffset >= offset) return []
-        found.lanes[lane] = { ...row, nextOffset: offset }
-        return [found.lanes[lane]]
-      })
+    return this.database.transaction(async (tx) => {
+      const moved: LanePosition[] = []
+      for (const { lane, epoch, offset } of [...targets].sort((a, b) => a.lane - b.lane)) {
+        const behind = (): LanePosition | undefined => {
+          const row = this.#tables.lane({ ...partition, lane })
+          return row !== undefined && row.epoch === epoch && row.nextOffset < offset ? row : undefined
+        }
+        if (behind() === undefined) continue
+        await tx.lock(laneLock({ ...partition, lane }))
+        // Whoever had the lock may have moved it meanwhile.
+        const row = behind()
+        if (row === undefined) continue
+        const there = { ...row, nextOffset: offset }
+        moved.push(there)
+        tx.stage(() => this.#tables.setLane(partition, there))
+      }
+      return moved
     })
   }
 
   replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, offset: number): Promise<PartitionState | 'fenced'> {
-    return this.#do('replaceLanes', () => {
-      const found = this.#partitions.get(nameOf(partition))!
-      const same =
-        found.lanes.length === from.length &&
-        found.lanes.every((row, i) => row.epoch === from[i]!.epoch && row.nextOffset === from[i]!.nextOffset)
-      if (!same) return 'fenced'
+    return this.database.transaction(async (tx) => {
+      for (const { lane } of from) await tx.lock(laneLock({ ...partition, lane }))
+      await this.database.step('replace lanes', tx)
+      const found = this.#tables.partition(partition)
+      if (found === undefined || !sameLanes(found.lanes, from)) return 'fenced'
+      // Above every old one: an owner of old must not find its number again.
       const epoch = 1 + Math.max(...found.lanes.map((row) => row.epoch))
       const highWater = highestOf(found.lanes.map((row) => row.highWater))
-      found.lanes = freshLanes(count, offset, epoch).map((lane) => ({ ...lane, highWater }))
-      return stateOf(found)
+      const lanes = freshLanes(count, offset, epoch).map((lane) => ({ ...lane, highWater }))
+      tx.stage(() => void (found.lanes = lanes))
+      return stateOf({ ...found, lanes })
     })
   }
 
   async begin(lane: LaneRef): Promise<BatchTransaction> {
-    await this.#step('begin', 'before')
-    const tx = new MemoryTransaction(this.data, () => this.#step('query', 'before'))
-    return {
-      tx,
-      alreadyHandled: (identities) => this.#do('alreadyHandled', () => new Set(identities.filter((id) => this.#handled(lane).has(id)))),
-      status: async () => tx.state,
-      blame: () => 'handler',
-      commit: (end) => this.#commit(lane, tx, end),
-      rollBack: async () => tx.end(),
+    return new MemoryBatch({
+      database: this.database,
+      tables: this.#tables,
+      lane,
+      append: this.#append,
+      standstillMs: this.#standstillMs,
+    })
+  }
+
+  async forgetHandled(retentionMs: number): Promise<void> {
+    this.#tables.forgetHandledBefore(this.database.clock.now() - retentionMs)
+  }
+
+  async #raiseEpochs(tx: MemoryTransaction, partition: PartitionRef, timeoutMs: number): Promise<PartitionState | 'blocked'> {
+    const lanes = this.#tables.partition(partition)?.lanes ?? []
+    for (const { lane } of lanes) if (!(await tx.lock(laneLock({ ...partition, lane }), timeoutMs))) return 'blocked'
+    await this.database.step('raise epochs', tx)
+    const found = this.#tables.partition(partition)
+    if (found === undefined) return { lanes: [], parkedKeys: [] }
+    // Their number was changed while we waited for the old rows.
+    if (found.lanes.length !== lanes.length) return 'blocked'
+    const raised = found.lanes.map((row) => ({ ...row, epoch: row.epoch + 1 }))
+    tx.stage(() => void (found.lanes = raised))
+    await this.database.step('parked keys', tx)
+    return stateOf({ ...found, lanes: raised })
+  }
+
+  /** Ends who holds a lane's row and stands still. Who waits for a lock himself will come to an end. */
+  #endBlockers(partition: PartitionRef): void {
+    const { locks } = this.database
+    for (const { lane } of this.#tables.partition(partition)?.lanes ?? []) {
+      const holder = locks.holder(laneLock({ ...partition, lane }))
+      if (holder !== null && !locks.isWaiting(holder)) holder.terminate()
     }
-  }
-
-  async forgetHandled(): Promise<void> {
-    // It keeps everything: it lives no longer than a test.
-  }
-
-  /** What waits, by key in base64. */
-  parked(partition: PartitionRef): ReadonlyMap<string, readonly ParkedMessage[]> {
-    return this.#partitions.get(nameOf(partition))?.parked ?? new Map<string, ParkedMessage[]>()
-  }
-
-  async #commit(lane: LaneRef, tx: MemoryTransaction, end: BatchEnd): Promise<CommitOutcome> {
-    await this.#step('commit', 'before')
-    if (tx.state === 'failed') throw new TidemarkError('TRANSACTION_ABORTED', 'A command of this transaction had failed.')
-    const result = this.#compareAndCommit(lane, tx, end)
-    try {
-      await this.#step('commit', 'after')
-    } catch (cause) {
-      throw new TidemarkError('COMMIT_UNKNOWN', 'The reply to the commit was lost.', { cause })
-    }
-    return result
-  }
-
-  #compareAndCommit(lane: LaneRef, tx: MemoryTransaction, end: BatchEnd): CommitOutcome {
-    const { position } = end
-    const found = this.#partitions.get(nameOf(lane))!
-    const row = found.lanes[lane.lane]
-    if (row === undefined || row.epoch !== position.epoch || row.nextOffset !== position.nextOffset || row.holds !== position.holds) {
-      return { outcome: 'moved' }
-    }
-    if (end.queue.some(({ key }) => !found.parked.has(key!.toString('base64')))) return { outcome: 'released' }
-    const handled = this.#handled(lane)
-    if (end.handled.some((id) => handled.has(id))) return { outcome: 'duplicate' }
-    for (const id of end.handled) handled.add(id)
-    for (const record of end.queue) found.parked.get(record.key!.toString('base64'))!.push({ record, dead: false })
-    if (end.deadLetter !== null) this.#bury(found, end.deadLetter)
-    this.published.push(...end.publish)
-    tx.commitTo(this.data)
-    const moved = { ...row, nextOffset: end.nextOffset, highWater: end.highWater }
-    found.lanes[lane.lane] = moved
-    return { outcome: 'committed', position: moved }
-  }
-
-  #bury(found: MemoryPartition, letter: DeadLetter): void {
-    this.deadLetters.push(letter)
-    if (letter.policy === 'block') found.parked.set(letter.record.key!.toString('base64'), [{ record: letter.record, dead: true }])
-  }
-
-  #handled({ group }: TopicRef): Set<string> {
-    const handled = this.#inbox.get(group) ?? new Set<string>()
-    this.#inbox.set(group, handled)
-    return handled
-  }
-
-  async #do<T>(what: string, work: () => T): Promise<T> {
-    await this.#step(what, 'before')
-    const result = work()
-    await this.#step(what, 'after')
-    return result
   }
 }
 
-function nameOf({ group, topicId, partition }: PartitionRef): string {
-  return JSON.stringify([group, topicId, partition])
-}
-
-function freshLanes(count: number, nextOffset: number, epoch: number): LanePosition[] {
-  return Array.from({ length: count }, (_, lane) => ({ lane, lanes: count, nextOffset, epoch, holds: 0, highWater: {}, at: null }))
-}
-
-function stateOf({ lanes, parked }: MemoryPartition): PartitionState {
-  return { lanes, parkedKeys: [...parked.keys()] }
+function sameLanes(rows: readonly LanePosition[], from: readonly LanePosition[]): boolean {
+  return rows.length === from.length && rows.every((row, i) => row.epoch === from[i]!.epoch && row.nextOffset === from[i]!.nextOffset)
 }

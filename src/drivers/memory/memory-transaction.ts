@@ -1,82 +1,127 @@
 import { TidemarkError } from '../../errors.ts'
-import type { Row, Transaction } from '../../message/transaction.ts'
+import type { Transaction } from '../../message/transaction.ts'
+import type { MemoryDatabase } from './memory-database.ts'
+import { MemoryView } from './memory-view.ts'
 
-/** What handlers keep in a memory store, by key. */
-export type MemoryData = Map<string, unknown>
-
-type Change = (data: MemoryData) => void
+/** A change to be made at the commit, of which it is told the number. */
+export type Change = (commit: number) => void
 
 /**
- * A transaction on a store in memory, with commands in place of SQL: `get [key]`, `set [key, value]`, `add [key, number]`,
- * `append [key, value]`, and `fail`, which fails as a statement of a database may. Changes show to others at the commit, all at once.
+ * A transaction of a memory database. Like one of a server it goes on by itself: it keeps its locks while its owner stands still, and others can
+ * end it then. Everything rejects or throws once it has ended: `TRANSACTION_CLOSED`, or `DATABASE_CONNECTION_LOST` if others ended it.
  */
-export class MemoryTransaction implements Transaction<MemoryTransaction> {
-  readonly #data: MemoryData
-  readonly #step: () => Promise<void>
+export class MemoryTransaction implements Transaction<MemoryView> {
+  /** Values by key; see `MemoryView`. */
+  readonly raw: MemoryView
+  readonly #database: MemoryDatabase
   readonly #changes: Change[] = []
-  #state: 'open' | 'failed' | 'none' = 'open'
+  #state: 'open' | 'failed' | 'closed' | 'lost' = 'open'
+  #onEnd: () => void = () => undefined
 
-  /** `step` is awaited by every command, for simulations that reorder or fail them. */
-  constructor(data: MemoryData, step: () => Promise<void>) {
-    this.#data = data
-    this.#step = step
+  constructor(database: MemoryDatabase) {
+    this.#database = database
+    this.raw = new MemoryView(database.data, () => this.requireOpen())
   }
 
-  get raw(): MemoryTransaction {
-    return this
-  }
-
-  get state(): 'open' | 'failed' | 'none' {
+  get state(): 'open' | 'failed' | 'closed' | 'lost' {
     return this.#state
   }
 
-  async query<R extends Row = Row>(text: string, params: readonly unknown[] = []): Promise<R[]> {
-    // Decided when asked for, as a connection does: commands take effect in the order of the calls.
-    const outcome = this.#perform(text, params)
-    await this.#step()
-    if (outcome instanceof Error) throw outcome
-    return outcome as R[]
+  /** Rejects with `INPUT_INVALID`: there is no SQL in memory. The transaction has failed then, as by a wrong statement on a server. */
+  query(): Promise<never> {
+    if (this.#state === 'open') this.#state = 'failed'
+    return Promise.reject(noSql())
   }
 
-  commitTo(data: MemoryData): void {
-    for (const change of this.#changes) change(data)
-    this.end()
+  /** Does this transaction belong to that database? */
+  isOf(database: MemoryDatabase): boolean {
+    return this.#database === database
   }
 
-  end(): void {
-    this.#state = 'none'
-  }
-
-  #perform(text: string, [key, value]: readonly unknown[]): Row[] | Error {
-    if (this.#state === 'none') return new TidemarkError('TRANSACTION_CLOSED', 'The transaction has ended.')
-    if (this.#state === 'failed') return new TidemarkError('TRANSACTION_ABORTED', 'An earlier command of this transaction failed.')
-    const change = changeOf(text, String(key), value)
-    if (change !== undefined) {
-      this.#changes.push(change)
-      return []
+  requireOpen(): void {
+    if (this.#state === 'open') return
+    if (this.#state === 'lost') {
+      throw new TidemarkError('DATABASE_CONNECTION_LOST', 'The transaction stood still and was ended by somebody who needed its locks.')
     }
-    if (text === 'get') return [{ value: this.#read(String(key)) }]
-    this.#state = 'failed'
-    return new Error(text === 'fail' ? 'the command failed' : `the memory store knows no command "${text}"`)
+    if (this.#state === 'failed') throw new TidemarkError('TRANSACTION_ABORTED', 'An earlier statement of this transaction failed.')
+    throw new TidemarkError('TRANSACTION_CLOSED', 'The transaction has ended.', { remedy: 'Await everything before it ends.' })
   }
 
-  /** What is committed, with this transaction's own changes on top. */
-  #read(key: string): unknown {
-    const own: MemoryData = new Map(this.#data.has(key) ? [[key, this.#data.get(key)]] : [])
-    for (const change of this.#changes) change(own)
-    return own.get(key)
+  /**
+   * Takes an exclusive lock, kept to the end of the transaction. `false`: not within `timeoutMs`. Rejects with a conflict where waiting would
+   * be a deadlock.
+   */
+  async lock(name: string, timeoutMs?: number): Promise<boolean> {
+    this.requireOpen()
+    const outcome = await this.#database.locks.take(this, name, timeoutMs)
+    if (outcome === 'deadlock') throw conflict(`waiting for ${name} would be a deadlock`)
+    if (outcome === 'timeout') return false
+    this.requireOpen()
+    return true
+  }
+
+  /** Has something done at the commit, in the order of the calls. */
+  stage(change: Change): void {
+    this.requireOpen()
+    this.#changes.push(change)
+  }
+
+  /** Makes all changes at once. Throws, and nothing is done, when the transaction has failed, was ended, or meets a conflict. */
+  commit(): void {
+    try {
+      this.requireOpen()
+      const key = this.raw.conflict()
+      if (key !== null) throw conflict(`another transaction has changed "${key}" since it was read`)
+    } catch (error) {
+      this.#end('closed')
+      throw error
+    }
+    this.#database.commit((commit) => {
+      this.raw.apply(commit)
+      for (const change of this.#changes) change(commit)
+    })
+    this.#end('closed')
+  }
+
+  /** Undoes everything. Afterwards nothing happens. */
+  rollBack(): void {
+    this.#end('closed')
+  }
+
+  /** Ends it from outside, as an administrator or a time limit of the server does. */
+  terminate(): void {
+    this.#end('lost')
+  }
+
+  /** Ends it when it stands still for so long, other than by waiting for a lock, from now on. */
+  limitStandstill(ms: number): void {
+    const { clock, locks } = this.#database
+    const cancel = clock.after(ms, () => {
+      if (locks.isWaiting(this)) this.limitStandstill(ms)
+      else this.terminate()
+    })
+    this.#onEnd = cancel
+  }
+
+  #end(as: 'closed' | 'lost'): void {
+    if (this.#state === 'closed' || this.#state === 'lost') return
+    this.#state = as
+    this.#onEnd()
+    this.#database.locks.release(this)
   }
 }
 
-function changeOf(text: string, key: string, value: unknown): Change | undefined {
-  switch (text) {
-    case 'set':
-      return (data) => data.set(key, value)
-    case 'add':
-      return (data) => data.set(key, Number(data.get(key) ?? 0) + Number(value))
-    case 'append':
-      return (data) => data.set(key, [...((data.get(key) as readonly unknown[] | undefined) ?? []), value])
-    default:
-      return undefined
-  }
+/** Nobody's fault, and gone when tried again. */
+function conflict(why: string): TidemarkError {
+  return new TidemarkError('TRANSACTION_ABORTED', `The transaction met another one: ${why}.`, { details: { conflict: true } })
+}
+
+export function isConflict(error: unknown): boolean {
+  return TidemarkError.is(error, 'TRANSACTION_ABORTED') && error.details['conflict'] === true
+}
+
+export function noSql(): TidemarkError {
+  return new TidemarkError('INPUT_INVALID', 'The memory database has no SQL.', {
+    remedy: 'Keep values by key, with memoryView(tx).get and .set; or run this test on Postgres: service(name) without options starts one.',
+  })
 }

@@ -1,0 +1,75 @@
+import type { DeadLetter, LanePosition, LaneRef, PartitionRef, PartitionState } from '../../consumer/port.ts'
+import type { LogRecord } from '../../message/port.ts'
+
+/** A message that waits behind its key. */
+export interface ParkedMessage {
+  readonly record: LogRecord
+  /** It is a dead letter, and blocks those behind it. */
+  readonly dead: boolean
+}
+
+export interface MemoryPartition {
+  readonly ref: PartitionRef
+  lanes: readonly LanePosition[]
+  /** By key, base64. */
+  readonly parked: Map<string, readonly ParkedMessage[]>
+}
+
+/** A dead letter, and where it comes from. */
+export interface MemoryDeadLetter extends DeadLetter {
+  readonly partition: PartitionRef
+}
+
+/** The tables of the consumers, committed. */
+export class MemoryConsumerTables {
+  readonly partitions = new Map<string, MemoryPartition>()
+  readonly deadLetters: MemoryDeadLetter[] = []
+  /** When each identity was handled, by group. */
+  readonly #handled = new Map<string, Map<string, number>>()
+
+  partition(ref: PartitionRef): MemoryPartition | undefined {
+    return this.partitions.get(partitionName(ref))
+  }
+
+  lane(ref: LaneRef): LanePosition | undefined {
+    return this.partition(ref)?.lanes[ref.lane]
+  }
+
+  setLane(ref: PartitionRef, position: LanePosition): void {
+    const partition = this.partition(ref)!
+    partition.lanes = partition.lanes.map((lane) => (lane.lane === position.lane ? position : lane))
+  }
+
+  queue(ref: PartitionRef, message: ParkedMessage): void {
+    const { parked } = this.partition(ref)!
+    const key = keyName(message.record)
+    parked.set(key, [...(parked.get(key) ?? []), message])
+  }
+
+  handled(group: string): Map<string, number> {
+    const known = this.#handled.get(group) ?? new Map<string, number>()
+    this.#handled.set(group, known)
+    return known
+  }
+
+  forgetHandledBefore(time: number): void {
+    for (const ids of this.#handled.values()) for (const [id, at] of ids) if (at < time) ids.delete(id)
+  }
+}
+
+export function partitionName({ group, topicId, partition }: PartitionRef): string {
+  return JSON.stringify([group, topicId, partition])
+}
+
+/** A message that queues has a key. */
+export function keyName({ key }: LogRecord): string {
+  return key!.toString('base64')
+}
+
+export function freshLanes(count: number, nextOffset: number, epoch: number): LanePosition[] {
+  return Array.from({ length: count }, (_, lane) => ({ lane, lanes: count, nextOffset, epoch, holds: 0, highWater: {}, at: null }))
+}
+
+export function stateOf({ lanes, parked }: MemoryPartition): PartitionState {
+  return { lanes, parkedKeys: [...parked.keys()] }
+}

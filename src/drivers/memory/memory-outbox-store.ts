@@ -1,0 +1,77 @@
+import { TidemarkError } from '../../errors.ts'
+import type { OutboxMessage } from '../../message/outbox-message.ts'
+import type { Transaction } from '../../message/transaction.ts'
+import type { AppendHints, OutboxStore, RelayStream } from '../../outbox/port.ts'
+import type { MemoryDatabase } from './memory-database.ts'
+import { MemoryOutbox, type ParkedRow, keyOf } from './memory-outbox.ts'
+import { MemoryRelayStream } from './memory-relay-stream.ts'
+import { MemoryTransaction } from './memory-transaction.ts'
+
+export interface MemoryOutboxOptions {
+  /** @default a database of its own */
+  readonly database: MemoryDatabase
+  /** Relay streams the keys are shared out to. @default 1 */
+  readonly streams?: number
+}
+
+/**
+ * The outbox in memory. A tick publishes what was committed after the former one, whenever its transactions began; numbers are drawn under the
+ * locks of the keys. Rows are removed once published.
+ */
+export class MemoryOutboxStore implements OutboxStore {
+  readonly #database: MemoryDatabase
+  readonly #outbox: MemoryOutbox
+
+  constructor({ database, streams = 1 }: MemoryOutboxOptions) {
+    this.#database = database
+    this.#outbox = new MemoryOutbox(database.clock, streams)
+  }
+
+  async append(tx: Transaction, messages: readonly OutboxMessage[], { keyLocked = false }: AppendHints = {}): Promise<void> {
+    if (!(tx instanceof MemoryTransaction) || !tx.isOf(this.#database)) throw foreign()
+    const keys = keyLocked ? [] : [...new Set(messages.map(keyOf))].sort()
+    // Without its own lock the number of a message says nothing about the order of the commits.
+    for (const key of keys) await tx.lock(`outbox ${key}`)
+    await this.#database.step('append', tx)
+    const createdAt = new Date(this.#database.clock.now())
+    const rows = messages.map((message) => ({ ...message, seq: this.#outbox.draw(), createdAt }))
+    tx.stage((commit) => this.#outbox.add(rows, commit))
+  }
+
+  async pending(): Promise<number> {
+    const { commits } = this.#database
+    const waiting = this.#outbox.streams.map((row) => {
+      const unpublished = this.#outbox.between(row, row.cur, commits).length
+      return unpublished + (row.finished ? 0 : 1) + this.#outbox.releasing(row).length
+    })
+    return waiting.reduce((sum, one) => sum + one, 0)
+  }
+
+  async openStream(stream: number): Promise<RelayStream> {
+    const row = this.#outbox.streams[stream]
+    if (row !== undefined) return new MemoryRelayStream(this.#database, this.#outbox, row)
+    throw new TidemarkError(
+      'CONFIG_INVALID',
+      `This outbox has ${this.#outbox.streams.length} stream(s); number ${stream} is not among them.`,
+    )
+  }
+
+  /** Keys that are held back because the broker refused a message of theirs. */
+  async parked(): Promise<readonly Readonly<ParkedRow>[]> {
+    return [...this.#outbox.parked.values()].map((key) => ({ ...key }))
+  }
+
+  /** Lets the next tick send what was held of a key, in order. `false`: it is not parked, or being released. */
+  async release(key: Pick<OutboxMessage, 'aggregateType' | 'aggregateId'>): Promise<boolean> {
+    const parked = this.#outbox.parked.get(keyOf(key))
+    if (parked === undefined || parked.releasing) return false
+    parked.releasing = true
+    return true
+  }
+}
+
+function foreign(): TidemarkError {
+  return new TidemarkError('INPUT_INVALID', 'append expected a transaction of this memory database, and got another one.', {
+    remedy: 'Pass the tx of service.transaction, or of database.begin().',
+  })
+}
