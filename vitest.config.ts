@@ -5,7 +5,7 @@ export default defineConfig({
   resolve: { conditions: ['tidemark-source'] },
   ssr: { resolve: { conditions: ['tidemark-source'], externalConditions: ['tidemark-source'] } },
   test: {
-    include: ['src/**/*.test.ts', 'test/**/*.test.ts'],
+    include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'bench/**/*.test.ts'],
     globalSetup: ['test/support/global-setup.ts'],
     // A process per file: a test that kills, freezes or leaks cannot touch its neighbours.
     pool: 'forks',
