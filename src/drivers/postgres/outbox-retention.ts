@@ -66,7 +66,8 @@ export async function rotate(job: RetentionJob): Promise<void> {
 async function makeAhead(session: Session, job: RetentionJob): Promise<void> {
   const { partitionRows, ahead } = job.settings
   const schema = quotedSchema(job.schema)
-  let { drawn, ready } = await readNumbers(session, schema)
+  const { drawn, ready: end } = await readNumbers(session, schema)
+  let ready = end
   if (ready - drawn < partitionRows) job.onEvent({ kind: 'partitions-low', rowsLeft: ready - drawn })
   while (ready - drawn < ahead * partitionRows) {
     await session.run(partitions.makePartition(schema, ready, ready + partitionRows))

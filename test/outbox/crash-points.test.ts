@@ -1,0 +1,80 @@
+import { beforeEach, describe, expect, test } from 'vitest'
+import { crashPoints } from '../../src/internal/crash-points.ts'
+import { runRelay } from '../../src/outbox/index.ts'
+import { message, outboxDatabase } from './support/outbox-database.ts'
+import { endRelaysAfterEach, startRelay } from './support/start-relay.ts'
+import { until } from './support/until.ts'
+import { WireRecorder, changedRepeats, outOfOrder, withoutRepeats } from './support/wire-recorder.ts'
+
+const { url, database, store, publish, reset } = await outboxDatabase('crash_points')
+await WireRecorder.create(database)
+endRelaysAfterEach()
+
+const relayPoints = crashPoints.filter((name) => name.startsWith('relay:'))
+const keys = ['a', 'b', 'c', 'd', 'e']
+
+beforeEach(async () => {
+  await reset()
+  await database.query('truncate wire, wire_owner')
+})
+
+/** 60 messages over five keys, in transactions of three, one of them too large for the broker. */
+async function publishSome(from: number): Promise<void> {
+  for (let version = from; version < from + 12; version++) {
+    await publish(...keys.map((key) => message(key, version)))
+  }
+}
+
+async function finish(fences: boolean, due: number): Promise<void> {
+  const wire = new WireRecorder(database, { fences, maxRecordBytes: 5_000 })
+  await using relay = runRelay({ store, broker: wire, pageSize: 20, leaseMs: 400, idleMs: 5, maintain: false })
+  await until('all messages on the wire', async () => new Set((await wire.sent()).map(({ id }) => id)).size === due)
+  await until('the last checkpoint', async () => (await database.query('select from tidemark.relay where finished')).length === 1)
+  expect(relay.status().error).toBeNull()
+}
+
+function expectExact(sent: Awaited<ReturnType<WireRecorder['sent']>>, due: number): void {
+  const seen = withoutRepeats(sent)
+  expect(seen).toHaveLength(due)
+  expect(outOfOrder(seen)).toEqual([])
+  expect(changedRepeats(sent)).toEqual([])
+}
+
+describe.each(relayPoints)('a relay killed at %s', (name) => {
+  test('is followed by one that loses nothing, repeats only what was sent, and keeps the order', async () => {
+    await publishSome(1)
+    if (name === 'relay:after-park') await publish(message('large', 1, { payload: Buffer.from(JSON.stringify({ version: 1, pad: 'x'.repeat(200_000) })) }))
+    const killed = startRelay({ url, fences: false }, { TIDEMARK_CRASH_POINT: name })
+    expect((await killed.ended).signal).toBe('SIGKILL')
+    await publishSome(13)
+    await finish(false, 120)
+    expectExact(await new WireRecorder(database, { fences: false }).sent(), 120)
+  })
+})
+
+describe.each(['relay:after-page', 'relay:after-send'])('a relay frozen at %s', (name) => {
+  test('that wakes after its successor has worked repeats old messages at most, and cannot move the checkpoint', async () => {
+    await publishSome(1)
+    const frozen = startRelay({ url, fences: false }, { TIDEMARK_FREEZE_POINT: name })
+    await frozen.said('taken-over')
+    await until('it is frozen at its first page', async () => (await database.query(`select from tidemark.relay where not finished`)).length === 1)
+    await publishSome(13)
+    await finish(false, 120)
+    const before = await new WireRecorder(database, { fences: false }).count()
+    const [row] = await database.query('select tick, done_seq from tidemark.relay')
+    frozen.child.kill('SIGCONT')
+    await frozen.said('fenced')
+    const sent = await new WireRecorder(database, { fences: false }).sent()
+    // Frozen before its send, it sends its old page when it wakes; behind it, nothing more.
+    if (name === 'relay:after-page') expect(sent.length).toBeGreaterThan(before)
+    else expect(sent).toHaveLength(before)
+    expectExact(sent, 120)
+    const [after] = await database.query('select tick, done_seq from tidemark.relay')
+    expect(after).toEqual(row)
+  })
+})
+
+test('every crash point of the relay stands in the list once', () => {
+  expect(new Set(relayPoints).size).toBe(relayPoints.length)
+  expect(relayPoints.length).toBeGreaterThanOrEqual(10)
+})
