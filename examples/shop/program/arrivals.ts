@@ -9,9 +9,7 @@ const tickMs = 100
 /** How far the arriving orders have come. */
 export interface Arrivals {
   readonly total: number
-  /** Placed by earlier runs, and passed over by this one. */
-  readonly before: number
-  /** Placed by this run. */
+  /** Those that were placed before this run included. */
   readonly placed: number
 }
 
@@ -32,9 +30,9 @@ export interface ArrivalOptions {
 export async function letArrive(shop: Shop, purchases: readonly Purchase[], options: ArrivalOptions): Promise<void> {
   const { rate, signal, onPlaced, onOutage } = options
   const awaited = await notYetPlaced(shop, purchases)
-  const [total, before] = [purchases.length, purchases.length - awaited.length]
-  let placed = 0
-  onPlaced({ total, before, placed })
+  const total = purchases.length
+  const before = total - awaited.length
+  onPlaced({ total, placed: before })
   for (let next = 0, due = 0, last = performance.now(); next < awaited.length; ) {
     await sleep(tickMs, undefined, { signal })
     const now = performance.now()
@@ -43,9 +41,9 @@ export async function letArrive(shop: Shop, purchases: readonly Purchase[], opti
     last = now
     const arriving = awaited.slice(next, next + Math.floor(due))
     if (arriving.length === 0) continue
-    placed += await persistently(() => placeOrders(shop.orders, arriving), { signal, patienceMs: Infinity, onOutage })
-    onPlaced({ total, before, placed })
+    await persistently(() => placeOrders(shop.orders, arriving), { signal, patienceMs: Infinity, onOutage })
     next += arriving.length
+    onPlaced({ total, placed: before + next })
     due -= arriving.length
   }
 }

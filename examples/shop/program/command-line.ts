@@ -93,13 +93,17 @@ function parseFlags(args: readonly string[]) {
   }
 }
 
-/** The same letters but for one slip: a letter more, less, other, or two in the wrong order; or the beginning of the name. */
+/** The beginning of the name, or the name with at most two slips. */
 function resembles(name: string, typed: string): boolean {
-  if (typed.length >= 3 && name.startsWith(typed)) return true
-  let start = 0
-  while (start < name.length && name[start] === typed[start]) start++
-  const [a, b] = [name.slice(start), typed.slice(start)]
-  return a.slice(1) === b.slice(1) || a === b.slice(1) || a.slice(1) === b || (a[0] === b[1] && a[1] === b[0] && a.slice(2) === b.slice(2))
+  return (typed.length >= 3 && name.startsWith(typed)) || isNear(name, typed, 2)
+}
+
+/** Are these the same but for so many slips: a letter more, less or other? */
+function isNear(a: string, b: string, slips: number): boolean {
+  if (slips < 0) return false
+  if (a === '' || b === '') return a.length + b.length <= slips
+  if (a[0] === b[0]) return isNear(a.slice(1), b.slice(1), slips)
+  return isNear(a.slice(1), b, slips - 1) || isNear(a, b.slice(1), slips - 1) || isNear(a.slice(1), b.slice(1), slips - 1)
 }
 
 function wholeNumber(flag: string, text: string): number {

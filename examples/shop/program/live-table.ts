@@ -45,7 +45,7 @@ function statesText(states: ReadonlyMap<string, number>): string {
   return orderStates.map((state) => `${state} ${withCommas(states.get(state) ?? 0)}`).join('  ')
 }
 
-function arrivalsText({ placed, before, total }: Arrivals): string {
-  const all = `${withCommas(before + placed)} of ${withCommas(total)} orders placed`
-  return before + placed >= total ? `${all}: the input is exhausted` : all
+function arrivalsText({ placed, total }: Arrivals): string {
+  const all = `${withCommas(placed)} of ${withCommas(total)} orders placed`
+  return placed >= total ? `${all}: the input is exhausted` : all
 }

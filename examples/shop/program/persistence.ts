@@ -26,5 +26,8 @@ export async function persistently<T>(work: () => Promise<T>, { signal, patience
 
 /** Will this failure pass by itself? */
 export function passes(error: unknown): boolean {
-  return TidemarkError.is(error) && error.retryable
+  if (TidemarkError.is(error)) return error.retryable
+  // A statement outside a transaction may report the broken connection as Node or Postgres does.
+  const { code = '', message = '' } = (error ?? {}) as { code?: unknown; message?: string }
+  return /^(ECONN|EPIPE|ETIMEDOUT|57P0|08|53300)/.test(String(code)) || message.startsWith('Connection terminated')
 }
