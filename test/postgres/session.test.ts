@@ -220,3 +220,12 @@ describe('connecting', () => {
     expect(() => new PostgresDatabase({ connectionString: 'postgres://x', connection: () => server.connection() })).toThrow(/exactly one/)
   })
 })
+
+test('long, empty, missing and binary values arrive as they were sent', async () => {
+  const values = ['', 'ü🂡'.repeat(5_000), null, Buffer.alloc(100_000, 0x80), Buffer.alloc(0), 'x'.repeat(300_000)]
+  const [row] = await database.query(
+    'select $1::text as a, $2::text as b, $3::text as c, $4::bytea as d, $5::bytea as e, $6::text as f',
+    values,
+  )
+  expect(Object.values(row!)).toEqual(values)
+})

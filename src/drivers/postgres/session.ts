@@ -8,7 +8,6 @@ import {
   type Statement,
   type StatementResult,
   StatementRun,
-  StatementSkipped,
   prepareStatement,
 } from './statement-run.ts'
 
@@ -55,15 +54,38 @@ export class Session {
    * Asks for one statement; it leaves with whatever else is asked in this turn. A text with several commands, which only the simple protocol
    * takes, goes alone. Rejects with the server's error, or `StatementSkipped` when an earlier statement of the round trip failed.
    */
-  async query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
-    if (params === undefined && hasSeveralCommands(text)) return this.script(text)
-    const [result] = await this.#ask([{ text, ...(params === undefined ? {} : { params }) }], false)
-    return result!.rows as R[]
+  query<R extends Row = Row>(text: string, params: readonly unknown[] = none): Promise<R[]> {
+    if (params === none && hasSeveralCommands(text)) return this.script(text)
+    if (this.#broken !== null) return Promise.reject(this.#broken)
+    return new Promise((resolve, reject) => {
+      this.#statements.push(prepareStatement({ text, params }))
+      this.#deliver.push((error, result) => {
+        if (result !== null) return resolve(result.rows as R[])
+        this.#fail(error)
+        reject(error)
+      })
+      if (this.#inFlight === null) this.#scheduled ??= setImmediate(() => this.flush())
+    })
   }
 
   /** Asks for several statements and sends at once. Rejects with the first error; use the results in order. */
   run(statements: readonly Statement[]): Promise<StatementResult[]> {
-    return this.#ask(statements, true)
+    if (this.#broken !== null) return Promise.reject(this.#broken)
+    return new Promise((resolve, reject) => {
+      const prepared = statements.map(prepareStatement)
+      const results: StatementResult[] = []
+      for (const statement of prepared) {
+        this.#statements.push(statement)
+        this.#deliver.push((error, result) => {
+          if (result === null) {
+            this.#fail(error)
+            reject(error)
+          } else if (results.push(result) === prepared.length) resolve(results)
+        })
+      }
+      if (prepared.length === 0) resolve(results)
+      if (this.#inFlight === null) this.flush()
+    })
   }
 
   /** Runs a script of several commands by the simple protocol, alone. Returns the rows of its last command. */
@@ -133,33 +155,9 @@ export class Session {
   async #settled(): Promise<void> {
     while (this.#inFlight !== null) await this.#inFlight
   }
-
-  #ask(statements: readonly Statement[], now: boolean): Promise<StatementResult[]> {
-    if (this.#broken !== null) return Promise.reject(this.#broken)
-    return new Promise((resolve, reject) => {
-      const prepared = statements.map(prepareStatement)
-      const results: StatementResult[] = []
-      let failure: unknown = null
-      let left = prepared.length
-      for (const statement of prepared) {
-        this.#statements.push(statement)
-        this.#deliver.push((error, result) => {
-          if (result === null) this.#fail(error)
-          if (result !== null) results.push(result)
-          else if (failure === null || failure instanceof StatementSkipped) failure ??= error
-          left -= 1
-          if (left > 0) return
-          if (failure === null) resolve(results)
-          else reject(failure)
-        })
-      }
-      if (left === 0) resolve(results)
-      if (this.#inFlight !== null) return
-      if (now) this.flush()
-      else this.#scheduled ??= setImmediate(() => this.flush())
-    })
-  }
 }
+
+const none: readonly unknown[] = []
 
 /** Might this text hold more than one command? A semicolon inside a literal is taken for one too, which only costs a round trip. */
 function hasSeveralCommands(text: string): boolean {

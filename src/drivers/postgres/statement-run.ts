@@ -2,6 +2,7 @@ import pg from 'pg'
 import type { Connection, Submittable } from 'pg'
 import type { Row } from '../../message/transaction.ts'
 import { prepareValue } from 'pg/lib/utils.js'
+import { WireWriter } from './wire-writer.ts'
 
 /** One statement with `$1`-style parameters. */
 export interface Statement {
@@ -45,14 +46,8 @@ type Parse = (text: string) => unknown
 /** Takes the outcome of one statement: an error, or a result. */
 export type Deliver = (error: unknown, result: StatementResult | null) => void
 
-/** The calls of `pg`'s connection that a run makes; its type package describes an older form of them. */
-interface Wire {
-  readonly stream: { cork(): void; uncork(): void }
-  parse(message: { name: string; text: string }): void
-  bind(message: { values: readonly (string | Buffer | null)[] }): void
-  describe(message: { type: 'P' }): void
-  execute(message: Record<never, never>): void
-  sync(): void
+/** A call of `pg`'s connection that its type package leaves out. */
+interface CopyRefusal {
   sendCopyFail(message: string): void
 }
 
@@ -85,19 +80,18 @@ export class StatementRun implements Submittable {
     this.done = new Promise((resolve) => (this.#finished = resolve))
   }
 
-  submit(connection: Connection | Wire): void {
-    const wire = connection as Wire
-    wire.stream.cork()
+  submit(connection: Pick<Connection, 'stream'>): void {
+    const writer = new WireWriter(64 + this.#statements.length * 128)
     let parsed: string | undefined
     for (const { text, values } of this.#statements) {
-      if (text !== parsed) wire.parse({ name: '', text })
+      if (text !== parsed) writer.parse(text)
       parsed = text
-      wire.bind({ values })
-      wire.describe({ type: 'P' })
-      wire.execute({})
+      writer.bind(values)
+      writer.execute()
     }
-    wire.sync()
-    wire.stream.uncork()
+    writer.sync()
+    // A socket that is gone answers by the client's own error.
+    if (connection.stream.writable) connection.stream.write(writer.bytes)
   }
 
   handleRowDescription(message: { fields: Field[] }): void {
@@ -138,7 +132,7 @@ export class StatementRun implements Submittable {
   handlePortalSuspended(): void {}
 
   /** `COPY … FROM STDIN` has no place in a run: refusing ends the statement with an error. */
-  handleCopyInResponse(connection: Wire): void {
+  handleCopyInResponse(connection: CopyRefusal): void {
     connection.sendCopyFail('COPY FROM STDIN is not possible through tx.query; use tx.raw')
   }
 
