@@ -131,8 +131,8 @@ test('a server that is not there is unreachable, and that may be tried again', a
 test('a group whose members are quiet is only looked at, not locked', async () => {
   const broker = brokers.connect()
   await broker.topics([{ name: 'quiet', partitions: 4 }])
-  const one = await member(broker, { group: 'quiet', topics: ['quiet'], sessionTimeoutMs: 300 })
-  const two = await member(broker, { group: 'quiet', topics: ['quiet'], sessionTimeoutMs: 300 })
+  const one = await member(broker, { group: 'quiet', topics: ['quiet'], sessionTimeoutMs: 1_500 })
+  const two = await member(broker, { group: 'quiet', topics: ['quiet'], sessionTimeoutMs: 1_500 })
   await until('both to share', () => one.held().length === 2 && two.held().length === 2)
   const version = async (): Promise<string> =>
     (await pool.query<{ version: string }>(`select version from tidemark.log_group where name = 'quiet'`)).rows[0]!.version
@@ -148,7 +148,7 @@ test('a group whose members are quiet is only looked at, not locked', async () =
   await client.query('begin')
   await client.query(`select from tidemark.log_group where name = 'quiet' for update`)
   const at = await beat()
-  await until('both to beat beside the lock, twice', async () => (await beat()).getTime() - at.getTime() > 200)
+  await until('both to beat beside the lock, twice', async () => (await beat()).getTime() - at.getTime() > 700)
   await client.query('commit')
   client.release()
   expect([...one.told, ...two.told].filter(({ what }) => what === 'lost')).toEqual([])

@@ -64,7 +64,9 @@ export class PostgresBroker implements Broker {
     this.#options = options
     this.#clock = clock
     const database = new PostgresDatabase(options)
-    this.#store = new LogStore(database, quotedSchema(schema), () => migrate(database, { set: 'log', schema, apply: options.migrate ?? true }))
+    this.#store = new LogStore(database, quotedSchema(schema), () =>
+      migrate(database, { set: 'log', schema, apply: options.migrate ?? true }),
+    )
     this.#directory = new TopicDirectory(this.#store)
     this.#watch = new HeadWatch(this.#store, clock)
     this.#retention = new LogRetention(this.#store, clock, retentionIntervalMs)

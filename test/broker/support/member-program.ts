@@ -2,7 +2,10 @@ import { postgresBroker } from '../../../src/drivers/postgres/postgres-broker.ts
 import type { AssignedPartition } from '../../../src/message/port.ts'
 
 /** Joins a group and prints what it is told. Runs until it is killed, or its parent goes. */
-export type MemberLine = { readonly what: 'assigned' | 'revoked' | 'lost' | 'failed'; readonly partitions: readonly number[] }
+export interface MemberLine {
+  readonly what: 'assigned' | 'revoked' | 'lost' | 'failed'
+  readonly partitions: readonly number[]
+}
 
 const settings = JSON.parse(process.argv[2]!) as { connectionString: string; topic: string; sessionTimeoutMs: number }
 const say = (what: MemberLine['what'], partitions: readonly AssignedPartition[]): void =>

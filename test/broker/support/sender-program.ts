@@ -1,7 +1,9 @@
 import { postgresBroker } from '../../../src/drivers/postgres/postgres-broker.ts'
 
 /** Appends pages without end, from where the stream stands; the value of each record is its number, and its page. Prints each acknowledged page. */
-export type SenderLine = { readonly acknowledged: number }
+export interface SenderLine {
+  readonly acknowledged: number
+}
 
 export const recordsAPage = 40
 export const partitions = 4

@@ -1,8 +1,8 @@
 import { brokerClosed } from '../../../message/broker-error.ts'
-import { GroupMember } from '../../../message/group/group-member.ts'
+import type { GroupMember } from '../../../message/group/group-member.ts'
 import type { Fetched, FetchOptions, FetchPosition, Membership } from '../../../message/port.ts'
 import { noteOffsets } from '../queries/log-fetch.ts'
-import { LogReader } from './log-reader.ts'
+import type { LogReader } from './log-reader.ts'
 import type { LogStore } from './log-store.ts'
 import type { TopicDirectory } from './topic-directory.ts'
 

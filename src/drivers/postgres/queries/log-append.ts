@@ -8,7 +8,10 @@ export interface StreamOwner {
   readonly epoch: number
 }
 
-export type StreamClaimed = { readonly outcome: 'claimed' | 'fenced'; readonly last: string | null }
+export interface StreamClaimed {
+  readonly outcome: 'claimed' | 'fenced'
+  readonly last: string | null
+}
 
 /** Takes a stream over, unless a later life or a higher epoch has it. */
 export async function claimStream(session: Session, schema: string, owner: StreamOwner): Promise<StreamClaimed> {
