@@ -1,26 +1,17 @@
 import { randomUUID } from 'node:crypto'
-import { afterAll } from 'vitest'
-import { z } from 'zod'
+import { afterAll, afterEach } from 'vitest'
 import { type Consumer, type ConsumerOptions, type Handler, onMessage, runConsumer } from '../../../src/consumer/index.ts'
 import { MemoryBroker } from '../../../src/drivers/memory/index.ts'
 import { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
 import { migrate } from '../../../src/drivers/postgres/migrations/migrate.ts'
 import { PostgresConsumerStore } from '../../../src/drivers/postgres/postgres-consumer-store.ts'
 import type { Appender, Broker, Coordinate, Header, SequencedRecord } from '../../../src/message/index.ts'
-import { event, partitionOf, recordHeaders } from '../../../src/message/index.ts'
+import { partitionOf, recordHeaders } from '../../../src/message/index.ts'
 import { until } from '../../outbox/support/until.ts'
 import { testDatabase } from '../../support/postgres.ts'
+import { Counted, effectTable, insertEffect } from './counted.ts'
 
-/** The event of these tests: the n-th of its key. */
-export const Counted = event('Counted', {
-  aggregate: 'counter',
-  key: ({ key }) => key,
-  schema: z.object({ key: z.string(), n: z.number() }),
-})
-
-/** Makes the table into which handlers write, one row per effect; `place` tells the order of the statements. */
-export const effectTable = 'create table effect (place bigint generated always as identity, id text not null, key text not null, n int not null)'
-export const insertEffect = 'insert into effect (id, key, n) values ($1, $2, $3)'
+export { Counted, insertEffect } from './counted.ts'
 
 /** A handler with one insert. */
 export const countEffect = onMessage(Counted, async (message, { tx }) => {
@@ -77,7 +68,7 @@ export interface ConsumerDatabase {
   readonly url: string
   readonly database: PostgresDatabase
   readonly store: PostgresConsumerStore
-  /** Starts a consumer that is stopped when it goes out of scope. */
+  /** Starts a consumer, which is stopped after the test at the latest. */
   consume(broker: Broker, handlers: readonly Handler[], options?: Partial<ConsumerOptions>): Consumer
   effects(): Promise<readonly { readonly id: string; readonly key: string; readonly n: number }[]>
   rows<R extends Record<string, unknown>>(text: string, params?: readonly unknown[]): Promise<R[]>
@@ -91,12 +82,21 @@ export async function consumerDatabase(label: string): Promise<ConsumerDatabase>
   await migrate(database, { set: 'service' })
   await database.query(effectTable)
   const store = new PostgresConsumerStore({ database })
+  const started = new Set<Consumer>()
+  // Also after a test that failed, so that the next one has the partitions for itself.
+  afterEach(async () => {
+    await Promise.all([...started].map((consumer) => consumer.stop()))
+    started.clear()
+  })
   return {
     url: test.connectionString(),
     database,
     store,
-    consume: (broker, handlers, options = {}) =>
-      runConsumer({ group: 'test', broker, store, handlers, retry: { baseDelayMs: 1, maxAttempts: 3 }, idleAdvanceMs: 20, ...options }),
+    consume(broker, handlers, options = {}) {
+      const consumer = runConsumer({ group: 'test', broker, store, handlers, retry: { baseDelayMs: 1, maxAttempts: 3 }, idleAdvanceMs: 20, ...options })
+      started.add(consumer)
+      return consumer
+    },
     effects: () => database.query('select id, key, n from effect order by place'),
     rows: (text, params) => database.query(text, params),
   }

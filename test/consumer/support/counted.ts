@@ -1,0 +1,13 @@
+import { z } from 'zod'
+import { event } from '../../../src/message/index.ts'
+
+/** The event of these tests: the n-th of its key. */
+export const Counted = event('Counted', {
+  aggregate: 'counter',
+  key: ({ key }) => key,
+  schema: z.object({ key: z.string(), n: z.number() }),
+})
+
+/** Makes the table into which handlers write, one row per effect; `place` tells the order of the statements. */
+export const effectTable = 'create table effect (place bigint generated always as identity, id text not null, key text not null, n int not null)'
+export const insertEffect = 'insert into effect (id, key, n) values ($1, $2, $3)'

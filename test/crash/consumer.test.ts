@@ -1,0 +1,118 @@
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
+import { onMessage } from '../../src/consumer/index.ts'
+import { PostgresBroker } from '../../src/drivers/postgres/postgres-broker.ts'
+import { crashPoints } from '../../src/internal/crash-points.ts'
+import type { Broker } from '../../src/message/index.ts'
+import { Counted, byKey, consumerDatabase, countedRecord, insertEffect, sequence, settledAll } from '../consumer/support/consumer-database.ts'
+import { endConsumersAfterEach, startConsumer } from '../consumer/support/start-consumer.ts'
+import { until } from '../outbox/support/until.ts'
+
+/**
+ * P1 to P4 for the consumer: killed between any two steps, or frozen there until others have done its work, every message takes effect once, in
+ * the order of its key, and ends somewhere visible.
+ */
+
+const { url, consume, effects, rows } = await consumerDatabase('consumer_crash')
+const broker: Broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
+afterAll(() => broker.close())
+endConsumersAfterEach()
+
+const partitions = 2
+const keys = ['a', 'b', 'c', 'bad', 'd', 'e']
+let streams = 0
+
+beforeEach(async () => {
+  await rows('truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter')
+  await broker.topics([{ name: Counted.topic, partitions }])
+})
+
+/** Messages `from` up to `to` of every key. Each test sends its own, from where the log ends. */
+async function send(from: number, to: number): Promise<void> {
+  const appender = await broker.appender({ sourceEpoch: 'crash.1', generation: 1, stream: streams++, epoch: 1, topics: [Counted.topic] })
+  const records = sequence(to - from, from).flatMap((n) => keys.map((key) => countedRecord(key, n, { partitions, id: `${streams} ${key} ${n}` })))
+  await appender.append(records)
+  await appender.close()
+}
+
+const poisoned = onMessage(Counted, async ({ id, data }, { tx }) => {
+  if (data.key === 'bad' && data.n === 2) throw new Error('poison')
+  await tx.query(insertEffect, [id, data.key, data.n])
+})
+
+const successor = () => consume(broker, [poisoned], { startFrom: 'latest', lockTimeoutMs: 300, batch: { maxMessages: 10 }, lanes: 2, sessionTimeoutMs: 1_500 })
+
+/** All partitions handled to their ends by whoever owns them, as the rows tell. */
+async function allSettled(): Promise<void> {
+  const ends = await broker.offsets(Counted.topic, 'latest')
+  await until('all positions at the ends', async () => {
+    const found = await rows<{ n: number }>('select min(next_offset)::int as n from tidemark.consumer_position group by partition order by partition')
+    return found.length === ends.length && found.every(({ n }, i) => n >= ends[i]!)
+  })
+}
+
+async function expectPromises(count: number): Promise<void> {
+  const done = byKey(await effects())
+  for (const key of keys) expect([key, done.get(key)]).toEqual([key, key === 'bad' ? [0, 1] : sequence(count)])
+  const queue = await rows<{ dead: boolean }>('select dead from tidemark.parked_msg order by log_offset')
+  expect(queue.map(({ dead }) => dead)).toEqual(sequence(count - 2).map((n) => n === 0))
+  expect(await rows('select from tidemark.parked_key')).toHaveLength(1)
+  expect(await rows('select from tidemark.dead_letter')).toHaveLength(1)
+}
+
+/** Makes the group known at the ends of the log, so that a test sees its own messages only. */
+async function begin(): Promise<void> {
+  const first = successor()
+  await settledAll(first, broker)
+  await first.stop()
+}
+
+const points = crashPoints.filter((name) => name.startsWith('consumer:'))
+
+/** Points that are reached again and again, and so may be survived the first time only. */
+const often = ['consumer:after-handlers', 'consumer:after-compare-and-set', 'consumer:after-appends', 'consumer:after-commit']
+
+describe.each(points)('a consumer killed at %s', (name) => {
+  test.each(often.includes(name) ? [1, 4] : [1])('for the time %i is followed by one that loses nothing and doubles nothing', async (time) => {
+    await begin()
+    await send(0, 10)
+    const killed = startConsumer({ url, log: url }, { TIDEMARK_CRASH_POINT: `${name}:${time}` })
+    if (name.startsWith('consumer:at-lane') || name.startsWith('consumer:after-lanes')) {
+      await until('it owns both partitions', () => killed.said('taken') === 2)
+      killed.tell('lanes 5')
+    }
+    expect((await killed.ended).signal, killed.complaint()).toBe('SIGKILL')
+    await send(10, 20)
+    await using consumer = successor()
+    await settledAll(consumer, broker)
+    await expectPromises(20)
+  })
+})
+
+const freezePoints = ['consumer:before-take-over', 'consumer:after-take-over', 'consumer:after-handlers', 'consumer:after-compare-and-set', 'consumer:after-appends', 'consumer:after-commit']
+
+describe.each(freezePoints)('a consumer frozen at %s', (name) => {
+  test('does not keep its successor waiting, and on waking changes nothing of what was done meanwhile', async () => {
+    await begin()
+    await send(0, 10)
+    const frozen = startConsumer({ url, log: url }, { TIDEMARK_FREEZE_POINT: name })
+    await until('it stands still', () => frozen.isFrozen())
+    const consumer = successor()
+    await settledAll(consumer, broker)
+    await expectPromises(10)
+    frozen.child.kill('SIGCONT')
+    await until('it has heard that it lost its partitions', () => frozen.said('abandoned') + frozen.said('released') + frozen.said('fenced') > 0)
+    await send(10, 20)
+    await allSettled()
+    await consumer.stop()
+    await send(20, 30)
+    await allSettled()
+    await expectPromises(30)
+    frozen.tell('stop')
+    expect((await frozen.ended).code, frozen.complaint()).toBe(0)
+  })
+})
+
+test('every crash point of the consumer stands in the list once', () => {
+  expect(new Set(points).size).toBe(points.length)
+  expect(points.length).toBeGreaterThanOrEqual(9)
+})
