@@ -43,7 +43,8 @@ function expectExact(sent: Awaited<ReturnType<WireRecorder['sent']>>, due: numbe
 describe.each(relayPoints)('a relay killed at %s', (name) => {
   test('is followed by one that loses nothing, repeats only what was sent, and keeps the order', async () => {
     await publishSome(1)
-    if (name === 'relay:after-park') await publish(message('large', 1, { payload: Buffer.from(JSON.stringify({ version: 1, pad: 'x'.repeat(200_000) })) }))
+    if (name === 'relay:after-park')
+      await publish(message('large', 1, { payload: Buffer.from(JSON.stringify({ version: 1, pad: 'x'.repeat(200_000) })) }))
     const killed = startRelay({ url, fences: false }, { TIDEMARK_CRASH_POINT: name })
     expect((await killed.ended).signal).toBe('SIGKILL')
     await publishSome(13)
@@ -57,7 +58,10 @@ describe.each(['relay:after-page', 'relay:after-send'])('a relay frozen at %s', 
     await publishSome(1)
     const frozen = startRelay({ url, fences: false }, { TIDEMARK_FREEZE_POINT: name })
     await frozen.said('taken-over')
-    await until('it is frozen at its first page', async () => (await database.query(`select from tidemark.relay where not finished`)).length === 1)
+    await until(
+      'it is frozen at its first page',
+      async () => (await database.query(`select from tidemark.relay where not finished`)).length === 1,
+    )
     await publishSome(13)
     await finish(false, 120)
     const before = await new WireRecorder(database, { fences: false }).count()

@@ -22,7 +22,10 @@ function poller(column: 'created_at' | 'seq') {
   return {
     published,
     poll: async () => {
-      const rows = await database.query(`select aggregateid, payload, ${column}::text as cursor from tidemark.outbox where ${column} > $1 order by ${column}`, [last])
+      const rows = await database.query(
+        `select aggregateid, payload, ${column}::text as cursor from tidemark.outbox where ${column} > $1 order by ${column}`,
+        [last],
+      )
       for (const row of rows) published.push(contentOf(row))
       last = rows.at(-1)?.cursor ?? last
     },
@@ -83,7 +86,12 @@ test.each(['created_at', 'seq'] as const)('a poller by %s loses what commits aft
   await commit(slow)
   await naive.poll()
   expect(naive.published).toEqual([{ key: 'fast', version: 1 }])
-  expect(await relayed(2)).toEqual(expect.arrayContaining([{ key: 'fast', version: 1 }, { key: 'slow', version: 1 }]))
+  expect(await relayed(2)).toEqual(
+    expect.arrayContaining([
+      { key: 'fast', version: 1 },
+      { key: 'slow', version: 1 },
+    ]),
+  )
 })
 
 test('a cursor by (xid, number) changes the order of a key; the relay does not', async () => {

@@ -37,7 +37,10 @@ describe.each(['keep', 'delete'] as const)('with published rows set to %s', (pub
     const { relay, wire } = start({}, events)
     await publish(message('a', 1), large(2), message('b', 1), message('a', 3))
     await publish(message('a', 4), message('b', 2))
-    await until('the neighbour is through, the key held', async () => (await sentOf(wire, 'b')).length === 2 && (await operations.parked())[0]?.held === 3)
+    await until(
+      'the neighbour is through, the key held',
+      async () => (await sentOf(wire, 'b')).length === 2 && (await operations.parked())[0]?.held === 3,
+    )
     expect(await sentOf(wire, 'a')).toEqual([1])
     expect(await operations.parked()).toMatchObject([{ ...key, held: 3, releasing: false, reason: expect.stringContaining('2000') }])
     expect(events.filter(({ kind }) => kind === 'parked')).toHaveLength(1)

@@ -17,7 +17,11 @@ await database.query('create table version (key text primary key, v int not null
 endRelaysAfterEach()
 
 /** Kills, freezes, continues and replaces relays until told to end; then lets those live that are left. */
-async function torment(settings: RelayProcessSettings, random: () => number, running: () => boolean): Promise<{ killed: number; frozen: number }> {
+async function torment(
+  settings: RelayProcessSettings,
+  random: () => number,
+  running: () => boolean,
+): Promise<{ killed: number; frozen: number }> {
   const streams = settings.streams ?? 1
   const alive: RelayProcess[] = []
   const start = (): void => void alive.push(startRelay({ ...settings, stream: Math.floor(random() * streams) }))
@@ -36,7 +40,11 @@ async function torment(settings: RelayProcessSettings, random: () => number, run
     } else {
       victim.child.kill('SIGSTOP')
       done.frozen += 1
-      thaws.push(pause(500 + random() * 1_500).then(() => void victim.child.kill('SIGCONT')).then(() => void alive.push(victim)))
+      thaws.push(
+        pause(500 + random() * 1_500)
+          .then(() => void victim.child.kill('SIGCONT'))
+          .then(() => void alive.push(victim)),
+      )
     }
   }
   await Promise.all(thaws)
@@ -50,7 +58,9 @@ async function race(settings: Omit<RelayProcessSettings, 'url'>): Promise<{ harm
   await smallPartitions(database, settings.retention?.partitionRows ?? 1_000_000)
   await database.query('truncate wire, wire_owner, version')
   await database.query(`insert into version select 'key-' || lpad(n::text, 3, '0'), 0 from generate_series(0, ${keys - 1}) n`)
-  const prepared = Number((await database.query<{ max_prepared_transactions: string }>('show max_prepared_transactions'))[0]!.max_prepared_transactions) > 16
+  const prepared =
+    Number((await database.query<{ max_prepared_transactions: string }>('show max_prepared_transactions'))[0]!.max_prepared_transactions) >
+    16
   const end = performance.now() + seconds * 1_000
   const running = (): boolean => performance.now() < end
   const [harm, done] = await Promise.all([
@@ -82,20 +92,27 @@ function pause(ms: number): Promise<void> {
 
 describe.each([
   { name: 'one stream, a broker that does not fence', settings: { fences: false } },
-  { name: 'one stream, a broker that fences, partitions that rotate', settings: { fences: true, retention: { partitionRows: 400, keepMs: 0, everyMs: 100 } } },
+  {
+    name: 'one stream, a broker that fences, partitions that rotate',
+    settings: { fences: true, retention: { partitionRows: 400, keepMs: 0, everyMs: 100 } },
+  },
   { name: 'three streams, a broker that does not fence', settings: { fences: false, streams: 3 } },
 ])('16 writers, relays killed, frozen and replaced: $name', ({ settings }) => {
-  test('nothing is lost, nothing is out of order within its key, and what is sent again is what was sent', { timeout: 60_000 + seconds * 5_000 }, async () => {
-    const { harm, sent } = await race(settings)
-    if (settings.retention !== undefined) {
-      const dropped = await database.query(`select from tidemark.outbox_part where state = 'dropped'`)
-      expect(dropped.length).toBeGreaterThan(0)
-    }
-    const seen = withoutRepeats(sent)
-    expect(outOfOrder(seen)).toEqual([])
-    expect(seen).toHaveLength(harm.committed)
-    expect(changedRepeats(sent)).toEqual([])
-    const versions = await database.query<{ key: string; v: number }>('select key, v from version')
-    expect(versions.reduce((sum, { v }) => sum + v, 0)).toBe(harm.committed)
-  })
+  test(
+    'nothing is lost, nothing is out of order within its key, and what is sent again is what was sent',
+    { timeout: 60_000 + seconds * 5_000 },
+    async () => {
+      const { harm, sent } = await race(settings)
+      if (settings.retention !== undefined) {
+        const dropped = await database.query(`select from tidemark.outbox_part where state = 'dropped'`)
+        expect(dropped.length).toBeGreaterThan(0)
+      }
+      const seen = withoutRepeats(sent)
+      expect(outOfOrder(seen)).toEqual([])
+      expect(seen).toHaveLength(harm.committed)
+      expect(changedRepeats(sent)).toEqual([])
+      const versions = await database.query<{ key: string; v: number }>('select key, v from version')
+      expect(versions.reduce((sum, { v }) => sum + v, 0)).toBe(harm.committed)
+    },
+  )
 })

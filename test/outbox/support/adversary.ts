@@ -55,7 +55,13 @@ export async function harass(settings: AdversarySettings, running: () => boolean
   return harm
 }
 
-async function oneTransaction(database: PostgresDatabase, settings: AdversarySettings, random: () => number, harm: Harm, name: string): Promise<void> {
+async function oneTransaction(
+  database: PostgresDatabase,
+  settings: AdversarySettings,
+  random: () => number,
+  harm: Harm,
+  name: string,
+): Promise<void> {
   const session = await database.lease()
   const { client } = session
   const tx = pgTransaction(client)
@@ -105,7 +111,8 @@ async function publishSome(tx: Transaction, keyCount: number, random: () => numb
   const messages = byRow ? await lockedByRow(tx, keys, counts) : await lockedByPublish(tx, keys, counts)
   if (nested) await tx.query('savepoint inner_one')
   await append(tx, messages)
-  if (!byRow) await tx.query('update version set v = v + c from unnest($1::text[], $2::int[]) as n(k, c) where version.key = n.k', [keys, counts])
+  if (!byRow)
+    await tx.query('update version set v = v + c from unnest($1::text[], $2::int[]) as n(k, c) where version.key = n.k', [keys, counts])
   if (nested) await tx.query('release savepoint outer_one')
   return messages.length
 }
@@ -113,7 +120,10 @@ async function publishSome(tx: Transaction, keyCount: number, random: () => numb
 /** Work in a savepoint that is taken back: its rows, its numbers and its subtransaction leave nothing but holes. */
 async function undone(tx: Transaction, keys: readonly string[], random: () => number): Promise<void> {
   await tx.query('savepoint taken_back')
-  await append(tx, keys.map((key) => message(key, -1)))
+  await append(
+    tx,
+    keys.map((key) => message(key, -1)),
+  )
   await pause(random() * 5)
   await tx.query('rollback to savepoint taken_back')
 }
@@ -130,7 +140,10 @@ async function lockedByRow(tx: Transaction, keys: readonly string[], counts: rea
 /** The very statement of a publish, so that what orders these keys is its lock and nothing else. */
 async function lockedByPublish(tx: Transaction, keys: readonly string[], counts: readonly number[]): Promise<OutboxMessage[]> {
   await tx.query('savepoint locks')
-  await append(tx, keys.map((key) => message(key, -1)))
+  await append(
+    tx,
+    keys.map((key) => message(key, -1)),
+  )
   // Rolling back to a savepoint would give the locks back, so the rows are removed by hand; nobody has seen them.
   await tx.query('delete from tidemark.outbox where xid = pg_current_xact_id()')
   const rows = await tx.query<{ key: string; v: number }>('select key, v from version where key = any($1)', [keys])

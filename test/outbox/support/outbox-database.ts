@@ -49,7 +49,9 @@ export function message(key: string, version: number, more: Partial<OutboxMessag
 /** Replaces the partitions of an empty outbox by four small ones, so that some seconds of writing fill several. */
 export async function smallPartitions(database: PostgresDatabase, rows: number): Promise<void> {
   const schema = '"tidemark"'
-  const attached = await database.query<{ name: string }>(`select inhrelid::regclass::text as name from pg_inherits where inhparent = 'tidemark.outbox'::regclass`)
+  const attached = await database.query<{ name: string }>(
+    `select inhrelid::regclass::text as name from pg_inherits where inhparent = 'tidemark.outbox'::regclass`,
+  )
   for (const { name } of attached) await database.query(`drop table ${name}`)
   await database.query('delete from tidemark.outbox_part')
   const [last] = await database.query<{ last: string }>('select last_value::text as last from tidemark.outbox_seq_seq')

@@ -43,7 +43,9 @@ export class WireRecorder implements Broker {
   static async create(database: PostgresDatabase): Promise<void> {
     await database.query(`create table if not exists wire (n bigint generated always as identity primary key, source text, stream int, life int, tick bigint,
       seq bigint, topic text, key text, version int, id text, coordinate text, digest text, epoch int)`)
-    await database.query('create table if not exists wire_owner (source text, stream int, life int, epoch int, primary key (source, stream))')
+    await database.query(
+      'create table if not exists wire_owner (source text, stream int, life int, epoch int, primary key (source, stream))',
+    )
   }
 
   async topics(specs: readonly { readonly name: string }[]) {
@@ -95,7 +97,12 @@ export class WireRecorder implements Broker {
     const refusals = records.flatMap((record, index) => (refused(versionOf(record)) ? [{ index, reason: 'refused' }] : []))
     const taken = records.map((record, i) => ({ record, i })).filter(({ i }) => !refusals.some(({ index }) => index === i))
     for (const part of [taken.filter(({ i }) => i < half), taken.filter(({ i }) => i >= half)]) {
-      if (part.length > 0) await this.#insert(claim, owner, part.map(({ record }) => record))
+      if (part.length > 0)
+        await this.#insert(
+          claim,
+          owner,
+          part.map(({ record }) => record),
+        )
     }
     return refusals
   }
@@ -120,9 +127,20 @@ function versionOf({ value }: SequencedRecord): number {
 function rowOf(claim: StreamClaim, record: SequencedRecord) {
   const { coordinate, topic, key, value, headers, partition } = record
   const text = coordinate === null ? null : formatCoordinate(coordinate)
-  const digest = createHash('sha256').update(JSON.stringify([topic, partition, key, value, headers])).digest('hex')
+  const digest = createHash('sha256')
+    .update(JSON.stringify([topic, partition, key, value, headers]))
+    .digest('hex')
   const id = headers.find(([name]) => name === 'id')![1]!.toString()
-  return { tick: coordinate?.tick ?? 0, seq: coordinate?.seq ?? 0, topic, key: key!.toString(), version: versionOf(record), id, coordinate: text, digest }
+  return {
+    tick: coordinate?.tick ?? 0,
+    seq: coordinate?.seq ?? 0,
+    topic,
+    key: key!.toString(),
+    version: versionOf(record),
+    id,
+    coordinate: text,
+    digest,
+  }
 }
 
 /** What a reader with a high-water per stream sees: the wire without repeats. */
