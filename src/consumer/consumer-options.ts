@@ -85,8 +85,8 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     handlers: options.handlers,
     envelope: options.idempotencyId === undefined ? {} : { idempotencyId: options.idempotencyId },
     startFrom: options.startFrom ?? 'earliest',
-    lanes: atLeastOne('lanes', options.lanes ?? 4),
-    maxTransactions: atLeastOne('maxTransactions', options.maxTransactions ?? 4),
+    lanes: wholeFromOne('lanes', options.lanes ?? 4),
+    maxTransactions: wholeFromOne('maxTransactions', options.maxTransactions ?? 4),
     batch: { ...defaultBatchLimits, ...options.batch },
     retry: { ...defaultRetryPolicy, ...options.retry },
     deadLetter: options.deadLetter ?? 'block',
@@ -102,8 +102,8 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     clientId: options.clientId,
     clock: options.clock ?? systemClock,
   }
-  atLeastOne('batch.maxMessages', settings.batch.maxMessages)
-  atLeastOne('retry.maxAttempts', settings.retry.maxAttempts)
+  wholeFromOne('batch.maxMessages', settings.batch.maxMessages)
+  wholeFromOne('retry.maxAttempts', settings.retry.maxAttempts)
   if (settings.group === '' || /[\0\p{Surrogate}]/u.test(settings.group))
     throw new TidemarkError('CONFIG_INVALID', 'A consumer needs a group: a text that is not empty.')
   if (settings.handlers.length === 0)
@@ -114,4 +114,10 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
 function atLeastOne(name: string, value: number): number {
   if (Number.isFinite(value) && value >= 1) return value
   throw new TidemarkError('CONFIG_INVALID', `${name}: expected a number from 1 on, got ${value}.`)
+}
+
+/** Throws `CONFIG_INVALID` for anything but a whole number from 1 on. */
+export function wholeFromOne(name: string, value: number): number {
+  if (Number.isSafeInteger(value) && value >= 1) return value
+  throw new TidemarkError('CONFIG_INVALID', `${name}: expected a whole number from 1 on, got ${value}.`)
 }

@@ -25,7 +25,10 @@ export interface Consumer {
   /** Stores how far idle lanes are, now rather than within `idleAdvanceMs`. */
   advance(): void
 
-  /** Gives every partition that this process owns another number of lanes; stored, so that it outlives the process. Order per key holds. */
+  /**
+   * Gives every partition that this process owns, or comes to own, another number of lanes; stored, so that it outlives the process. Order per
+   * key holds. Throws `CONFIG_INVALID` for anything but a whole number from 1 on.
+   */
   changeLanes(count: number): void
 
   [Symbol.asyncDispose](): Promise<void>

@@ -20,7 +20,15 @@ const keyIn = (lane: number, lanes = 2): string => {
 const [left, right] = [keyIn(0), keyIn(1)]
 
 function record(offset: number, key: string | null): LogRecord {
-  return { topic: 't', partition: 0, offset, timestamp: 0, key: key === null ? null : Buffer.from(key), value: Buffer.from('{}'), headers: [] }
+  return {
+    topic: 't',
+    partition: 0,
+    offset,
+    timestamp: 0,
+    key: key === null ? null : Buffer.from(key),
+    value: Buffer.from('{}'),
+    headers: [],
+  }
 }
 
 function row(lane: number, nextOffset: number, rest: Partial<LanePosition> = {}): LanePosition {
@@ -118,7 +126,11 @@ describe('a lane', () => {
     machine.fetched(0, [record(0, left), record(1, right), record(2, right)], 10)
     expect(machine.order(0)!.nextOffset).toBe(10)
     const small = owned()
-    small.fetched(0, Array.from({ length: 70 }, (_, i) => record(i, left)), 90)
+    small.fetched(
+      0,
+      Array.from({ length: 70 }, (_, i) => record(i, left)),
+      90,
+    )
     const order = small.order(0)!
     expect(order.entries).toHaveLength(64)
     expect(order.nextOffset).toBe(64)
@@ -202,7 +214,11 @@ describe('a failing message', () => {
 
   test('is found by halving when a batch handler or the commit failed, and nobody else is charged', () => {
     const machine = owned()
-    machine.fetched(0, Array.from({ length: 16 }, (_, i) => record(i, left)), 16)
+    machine.fetched(
+      0,
+      Array.from({ length: 16 }, (_, i) => record(i, left)),
+      16,
+    )
     const runs: number[] = []
     for (let left = 100; left > 0; left--) {
       const order = machine.order(0)!
@@ -212,9 +228,7 @@ describe('a failing message', () => {
         expect(all).toEqual([11])
         return
       }
-      const result: BatchResult = all.includes(11)
-        ? { outcome: 'failed', first: all[0]!, last: all.at(-1)!, failure }
-        : committed(order)
+      const result: BatchResult = all.includes(11) ? { outcome: 'failed', first: all[0]!, last: all.at(-1)!, failure } : committed(order)
       machine.batchEnded(0, order, result, at(0, 0))
     }
     expect.fail(`never found: ${runs.join()}`)

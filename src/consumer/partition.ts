@@ -37,6 +37,8 @@ export class Partition {
   #setbacks = 0
   /** A change of the lane count under way: lanes stop at `at`. */
   #barrier: { readonly count: number; readonly at: number; replacing: boolean } | null = null
+  /** The number of lanes asked for, if any was. */
+  #wantedLanes: number | null = null
   #finalAdvance = false
   /** A take-over is to be asked for again, when `wake` comes. */
   #retake = false
@@ -85,7 +87,7 @@ export class Partition {
     this.#install(state)
     this.#dispatched = Math.min(...this.#lanes.map((lane) => lane.position.nextOffset))
     this.#phase = 'owned'
-    return [{ do: 'tell', what: 'taken' }, { do: 'fetch' }]
+    return [{ do: 'tell', what: 'taken' }, { do: 'fetch' }, ...this.#beginChange()]
   }
 
   takeOverFailed(ownership: number, now: Moment): Commands {
@@ -250,9 +252,18 @@ export class Partition {
 
   // ---- number of lanes
 
-  /** Begins a change of the lane count: lanes run up to a barrier past everything in flight, then their rows are replaced. */
+  /**
+   * Changes the lane count, now or as soon as the partition is owned: lanes run up to a barrier past everything in flight, then their rows are
+   * replaced.
+   */
   changeLanes(count: number): Commands {
-    if (this.#phase !== 'owned' || this.#barrier !== null || count === this.#lanes.length) return []
+    this.#wantedLanes = count
+    return this.#beginChange()
+  }
+
+  #beginChange(): Commands {
+    const count = this.#wantedLanes
+    if (count === null || this.#phase !== 'owned' || this.#barrier !== null || count === this.#lanes.length) return []
     this.#barrier = { count, at: Math.max(...this.#lanes.map((lane) => lane.reach)), replacing: false }
     return [{ do: 'fetch' }, ...this.#replaceIfReady()]
   }
@@ -267,7 +278,7 @@ export class Partition {
     this.#dispatched = dispatched
     for (const entry of waiting) this.#lanes[laneOf(entry.record.key, entry.record.offset, this.#lanes.length)]!.push(entry)
     if (this.#phase === 'draining') return this.#drained()
-    return [{ do: 'fetch' }, ...this.#readyLanes()]
+    return [{ do: 'fetch' }, ...this.#readyLanes(), ...this.#beginChange()]
   }
 
   /** Whether the rows were replaced is not known: taking over again tells. */

@@ -42,6 +42,7 @@ export class Partitions {
   readonly #ready = new Map<string, { readonly owned: Owned; readonly lane: number }>()
   readonly #running = new Set<Promise<void>>()
   #repeatsOfFormer = 0
+  #wantedLanes: number | null = null
 
   constructor(settings: ConsumerSettings, batch: BatchSettings, firstRead: FirstRead, events: PartitionsEvents) {
     this.#settings = settings
@@ -61,6 +62,7 @@ export class Partitions {
       const { promise, resolve } = deferred()
       const owned: Owned = { name, machine, abort: new AbortController(), wake: null, gone: promise, leave: resolve }
       this.#owned.set(name, owned)
+      if (this.#wantedLanes !== null) machine.changeLanes(this.#wantedLanes)
       this.#execute(owned, machine.assigned())
     }
   }
@@ -117,6 +119,7 @@ export class Partitions {
   }
 
   changeLanes(count: number): void {
+    this.#wantedLanes = count
     for (const owned of this.#owned.values()) this.#execute(owned, owned.machine.changeLanes(count))
   }
 

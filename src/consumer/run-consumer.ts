@@ -5,7 +5,7 @@ import type { AssignmentListener, Membership, TopicPartition } from '../message/
 import { channels } from '../telemetry/channels.ts'
 import type { BatchSettings } from './run-batch.ts'
 import type { Consumer, ConsumerStatus } from './consumer.ts'
-import { type ConsumerOptions, type ConsumerSettings, consumerSettings } from './consumer-options.ts'
+import { type ConsumerOptions, type ConsumerSettings, consumerSettings, wholeFromOne } from './consumer-options.ts'
 import { failureOf } from './failure.ts'
 import { Fetching } from './fetching.ts'
 import { Routes } from './handler.ts'
@@ -102,7 +102,7 @@ class ConsumerRun implements Consumer {
   }
 
   changeLanes(count: number): void {
-    this.#partitions.changeLanes(count)
+    this.#partitions.changeLanes(wholeFromOne('lanes', count))
   }
 
   async #start(): Promise<void> {

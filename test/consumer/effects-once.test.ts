@@ -138,7 +138,9 @@ test('with a transaction for each message no two share one', async () => {
   const { broker, send } = await memoryTopic(1)
   await send(some(4, 1))
   await rows('create table if not exists seen (xid xid8)')
-  const alone = onMessage(Counted, async (_, { tx }) => void (await tx.query('insert into seen values (pg_current_xact_id())')), { transaction: 'message' })
+  const alone = onMessage(Counted, async (_, { tx }) => void (await tx.query('insert into seen values (pg_current_xact_id())')), {
+    transaction: 'message',
+  })
   await using consumer = consume(broker, [alone])
   await settledAll(consumer, broker)
   expect(await rows('select count(distinct xid)::int as n from seen')).toEqual([{ n: 20 }])
@@ -171,7 +173,10 @@ describe('a new group', () => {
     await store.makePositions({ topic, lanes: 1, first: [7], later: [0] })
     await store.makePositions({ topic, lanes: 1, first: [9, 9], later: [0, 3] })
     const found = (await store.positions('test')).map(({ partition, nextOffset }) => [partition, nextOffset])
-    expect(found.sort()).toEqual([[0, 7], [1, 3]])
+    expect(found.sort()).toEqual([
+      [0, 7],
+      [1, 3],
+    ])
   })
 })
 
@@ -187,8 +192,8 @@ test('a topic made anew stops the consumer, which names the remedy', async () =>
 test('a position that the log does not hold stops the consumer and skips nothing', async () => {
   const { broker, send } = await memoryTopic(1)
   await send([countedRecord('a', 1)])
-  const [{ id }] = (await broker.topics([{ name: Counted.topic }])) as [{ id: string }]
-  await store.makePositions({ topic: { group: 'test', topic: Counted.topic, topicId: id }, lanes: 1, first: [700], later: [0] })
+  const [topic] = await broker.topics([{ name: Counted.topic }])
+  await store.makePositions({ topic: { group: 'test', topic: Counted.topic, topicId: topic!.id }, lanes: 1, first: [700], later: [0] })
   const consumer = consume(broker, [countEffect])
   await expect(consumer.done).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' })
   expect(await rows('select next_offset::int as n from tidemark.consumer_position')).toEqual([{ n: 700 }])

@@ -39,7 +39,8 @@ const poison = counting(({ data }) => {
 /** Messages of three keys; those of `bad` in between. */
 const mixed = (count: number) => sequence(count).flatMap((n) => ['a', 'bad', 'b'].map((key) => countedRecord(key, n)))
 const letters = () => rows('select * from tidemark.dead_letter order by log_offset')
-const parked = () => rows(`select convert_from(key, 'utf8') as key, log_offset::int as o, dead from tidemark.parked_msg order by log_offset`)
+const parked = () =>
+  rows(`select convert_from(key, 'utf8') as key, log_offset::int as o, dead from tidemark.parked_msg order by log_offset`)
 
 describe.each([1, 4])('with %i lanes', (lanes) => {
   test('a poison message blocks its key: what follows of it queues in order, other keys flow', async () => {
@@ -72,7 +73,15 @@ describe.each([1, 4])('with %i lanes', (lanes) => {
 
 test('a dead letter has the record as it stood in the log, and everything known of its failure', async () => {
   const { broker, send } = await memoryTopic(1)
-  const record = countedRecord('bad', 2, { headers: [['ce_type', 'Counted'], ['ce_source', '/test'], ['ce_id', 'x'], ['raw', Buffer.from([0xff, 0])], ['none', null]] })
+  const record = countedRecord('bad', 2, {
+    headers: [
+      ['ce_type', 'Counted'],
+      ['ce_source', '/test'],
+      ['ce_id', 'x'],
+      ['raw', Buffer.from([0xff, 0])],
+      ['none', null],
+    ],
+  })
   await send([countedRecord('a', 1), record])
   await using consumer = consume(broker, [poison], { codeVersion: 'v7' })
   await settledAll(consumer, broker)
@@ -84,7 +93,13 @@ test('a dead letter has the record as it stood in the log, and everything known 
     log_offset: '1',
     key: Buffer.from('bad'),
     value: record.value,
-    headers: [['ce_type', 'Counted'], ['ce_source', '/test'], ['ce_id', 'x'], ['raw', { base64: '/wA=' }], ['none', null]],
+    headers: [
+      ['ce_type', 'Counted'],
+      ['ce_source', '/test'],
+      ['ce_id', 'x'],
+      ['raw', { base64: '/wA=' }],
+      ['none', null],
+    ],
     message_id: 'x',
     type: 'Counted',
     handler: 'Counted',
@@ -121,7 +136,10 @@ test.each([
   await settledAll(consumer, broker)
   expect(Object.fromEntries(byKey(await effects()))).toEqual({ bad: [1], a: [1] })
   expect(await letters()).toMatchObject([{ error_class: errorClass, value: options.value }])
-  expect((await parked()).map(({ o, dead }) => [o, dead])).toEqual([[1, true], [2, false]])
+  expect((await parked()).map(({ o, dead }) => [o, dead])).toEqual([
+    [1, true],
+    [2, false],
+  ])
   expect(consumer.status().counts.retries).toBe(0)
 })
 
@@ -137,7 +155,14 @@ test('an undecodable message without a key blocks nobody', async () => {
 test('texts that Postgres does not take, and keys too long for an index, stop nothing', async () => {
   const { broker, send } = await memoryTopic(1)
   const longKey = 'k'.repeat(9_000)
-  const odd = countedRecord('odd', 1, { headers: [['ce_type', 'Counted'], ['ce_source', '/\0'], ['ce_id', 'i\0'.repeat(3_000)], ['\0', '\ud800']] })
+  const odd = countedRecord('odd', 1, {
+    headers: [
+      ['ce_type', 'Counted'],
+      ['ce_source', '/\0'],
+      ['ce_id', 'i\0'.repeat(3_000)],
+      ['\0', '\ud800'],
+    ],
+  })
   await send([odd, odd, countedRecord(longKey, 1, { value: Buffer.from('{') }), countedRecord(longKey, 2), countedRecord('a', 1)])
   const failing = counting(({ data }) => {
     if (data.key === 'a') throw new Error('with \0 and \ud800')
@@ -219,7 +244,9 @@ describe('a handler', () => {
 
   test('may send several commands in one text', async () => {
     const script = onMessage(Counted, async ({ data }, { tx }) => {
-      void tx.query(`insert into effect (id, key, n) values ('s', 's', ${data.n * 2}); insert into effect (id, key, n) values ('s', 's', ${data.n * 2 + 1})`)
+      void tx.query(
+        `insert into effect (id, key, n) values ('s', 's', ${data.n * 2}); insert into effect (id, key, n) values ('s', 's', ${data.n * 2 + 1})`,
+      )
       await tx.query('select 1')
     })
     expect((await outcome(script)).done).toEqual(sequence(40))

@@ -42,7 +42,9 @@ async function isWaiting(): Promise<boolean> {
 }
 
 async function park(name: string, offset: number): Promise<void> {
-  await rows(`insert into tidemark.parked_key (group_name, topic_id, partition, key, reason) values ('g', 'id', 0, $1, 'test')`, [Buffer.from(name)])
+  await rows(`insert into tidemark.parked_key (group_name, topic_id, partition, key, reason) values ('g', 'id', 0, $1, 'test')`, [
+    Buffer.from(name),
+  ])
   await rows(
     `insert into tidemark.parked_msg (group_name, topic_id, partition, key, log_offset, topic, log_time, headers) values ('g', 'id', 0, $1, $2, 't', now(), '[]')`,
     [Buffer.from(name), offset],
@@ -130,7 +132,10 @@ describe('taking over', () => {
   test('ends a former owner that stands still in a transaction on the row', async () => {
     const mine = (await takeOver()).lanes[0]!
     const frozen = await database.lease()
-    await frozen.run([{ text: 'begin' }, { text: `update tidemark.consumer_position set next_offset = 5 where lane = 0 and epoch = $1`, params: [mine.epoch] }])
+    await frozen.run([
+      { text: 'begin' },
+      { text: `update tidemark.consumer_position set next_offset = 5 where lane = 0 and epoch = $1`, params: [mine.epoch] },
+    ])
     const state = await takeOver()
     expect(state.lanes.map(({ nextOffset }) => nextOffset)).toEqual([0, 0])
     await expect(frozen.run([{ text: 'commit' }])).rejects.toThrow()
@@ -163,7 +168,10 @@ describe('taking over', () => {
       await session.run([{ text: 'begin' }, { text: 'update tidemark.consumer_position set holds = holds + 1 where lane = 1' }])
       const taking = store.takeOver({ partition, lockTimeoutMs: 10_000 })
       await until('the take-over waits', isWaiting)
-      await session.run([{ text: `insert into tidemark.parked_key (group_name, topic_id, partition, key, reason) values ('g', 'id', 0, 'r', 'r')` }, { text: 'commit' }])
+      await session.run([
+        { text: `insert into tidemark.parked_key (group_name, topic_id, partition, key, reason) values ('g', 'id', 0, 'r', 'r')` },
+        { text: 'commit' },
+      ])
       expect((await taking).parkedKeys).toEqual([key('r')])
     })
   })
@@ -173,7 +181,9 @@ describe('reloading', () => {
   test('reads the row first, then the keys: a redrive between the two shows as a key, never as a count alone', async () => {
     await takeOver()
     // A redrive commits in the middle of the reload, which the server is told to sit in.
-    const slow = new PostgresConsumerStore({ database: slowedBetween('update tidemark.consumer_position set holds = holds + 1 where lane = 0', () => park('r', 1)) })
+    const slow = new PostgresConsumerStore({
+      database: slowedBetween('update tidemark.consumer_position set holds = holds + 1 where lane = 0', () => park('r', 1)),
+    })
     const { position, parkedKeys } = (await slow.reload(lane))!
     expect({ holds: position.holds, parkedKeys }).toEqual({ holds: 0, parkedKeys: [key('r')] })
     expect(await commitBatch(position, 5)).toEqual({ outcome: 'moved' })
@@ -229,7 +239,9 @@ describe('queueing behind a key', () => {
       { text: 'begin' },
       { text: `update tidemark.consumer_position set next_offset = 5 where lane = 0 and epoch = $1`, params: [mine.epoch] },
       { text: 'select from tidemark.parked_key for update' },
-      { text: `insert into tidemark.parked_msg (group_name, topic_id, partition, key, log_offset, topic, log_time, headers) values ('g', 'id', 0, 'k', 3, 't', now(), '[]')` },
+      {
+        text: `insert into tidemark.parked_msg (group_name, topic_id, partition, key, log_offset, topic, log_time, headers) values ('g', 'id', 0, 'k', 3, 't', now(), '[]')`,
+      },
     ])
     await elsewhere(async (session) => {
       const releasing = session.run([
@@ -253,7 +265,9 @@ describe('queueing behind a key', () => {
     await park('b', 1)
     const mine = (await takeOver()).lanes[0]!
     expect(await commitBatch(mine, 9, { queue: [record('b', 4), record('a', 5), record('b', 6)] })).toMatchObject({ outcome: 'committed' })
-    const waiting = await rows(`select convert_from(key, 'utf8') as key, array_agg(log_offset::int order by log_offset) as o from tidemark.parked_msg group by 1 order by 1`)
+    const waiting = await rows(
+      `select convert_from(key, 'utf8') as key, array_agg(log_offset::int order by log_offset) as o from tidemark.parked_msg group by 1 order by 1`,
+    )
     expect(waiting).toEqual([
       { key: 'a', o: [0, 5] },
       { key: 'b', o: [1, 4, 6] },
@@ -263,10 +277,26 @@ describe('queueing behind a key', () => {
   test('keeps the record as it stood in the log', async () => {
     await park('k', 0)
     const mine = (await takeOver()).lanes[0]!
-    const odd = { ...record('k', 3), headers: [['a', null], ['a', Buffer.from([0xff])], ['b', 'ü\0']] as const, value: null }
+    const odd = {
+      ...record('k', 3),
+      headers: [
+        ['a', null],
+        ['a', Buffer.from([0xff])],
+        ['b', 'ü\0'],
+      ] as const,
+      value: null,
+    }
     await commitBatch(mine, 9, { queue: [odd] })
     expect(await rows('select value, headers, log_time from tidemark.parked_msg where log_offset = 3')).toEqual([
-      { value: null, headers: [['a', null], ['a', { base64: '/w==' }], ['b', 'ü\0']], log_time: new Date(1_000) },
+      {
+        value: null,
+        headers: [
+          ['a', null],
+          ['a', { base64: '/w==' }],
+          ['b', 'ü\0'],
+        ],
+        log_time: new Date(1_000),
+      },
     ])
   })
 })
@@ -302,9 +332,17 @@ describe('the idle advance', () => {
 
   test('moves all idle lanes in one statement and says where they stand', async () => {
     const { lanes } = await takeOver()
-    const moved = await store.advance(partition, lanes.map(({ lane, epoch }) => ({ lane, epoch, offset: 7 })))
+    const moved = await store.advance(
+      partition,
+      lanes.map(({ lane, epoch }) => ({ lane, epoch, offset: 7 })),
+    )
     expect(moved).toHaveLength(2)
-    expect(await commitBatch(moved.find(({ lane }) => lane === 1)!, 8)).toMatchObject({ outcome: 'committed' })
+    expect(
+      await commitBatch(
+        moved.find(({ lane }) => lane === 1)!,
+        8,
+      ),
+    ).toMatchObject({ outcome: 'committed' })
   })
 })
 
@@ -316,7 +354,9 @@ describe('replacing lanes', () => {
     const from = state.lanes.map((row) => (row.lane === 1 ? { ...row, epoch: 40 } : row))
     const replaced = await store.replaceLanes(partition, from, 3, 12)
     if (replaced === 'fenced') throw new Error('fenced')
-    expect(replaced.lanes.map(({ lane, lanes, epoch, nextOffset }) => [lane, lanes, epoch, nextOffset])).toEqual([0, 1, 2].map((n) => [n, 3, 41, 12]))
+    expect(replaced.lanes.map(({ lane, lanes, epoch, nextOffset }) => [lane, lanes, epoch, nextOffset])).toEqual(
+      [0, 1, 2].map((n) => [n, 3, 41, 12]),
+    )
     expect(await commitBatch(replaced.lanes[2]!, 13)).toMatchObject({ outcome: 'committed' })
   })
 

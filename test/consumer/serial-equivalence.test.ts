@@ -44,7 +44,8 @@ function handlerOf(programs: readonly Program[]): Handler {
     for (const { do: what, ...rest } of programs[n]!.steps) {
       const cell = 'cell' in rest ? rest.cell : ''
       if (what === 'pause') await new Promise((resolve) => setTimeout(resolve, n % 3))
-      else if (what === 'read') seen = (seen * 31 + Number((await tx.query('select value from cell where name = $1', [cell]))[0]!['value'])) % 9_973
+      else if (what === 'read')
+        seen = (seen * 31 + Number((await tx.query('select value from cell where name = $1', [cell]))[0]!['value'])) % 9_973
       else if (what === 'log') await tx.query('insert into log (entry) values ($1)', [`${n}:${seen}`])
       else {
         const written = tx.query('update cell set value = (value * 7 + $2) % 9973 where name = $1', [cell, seen])
@@ -58,7 +59,22 @@ function callsOf(programs: readonly Program[], exclusive: boolean): Call[] {
   const handler = handlerOf(programs)
   return programs.map(({ key }, n) => ({
     handler,
-    messages: [{ id: `${n}`, type: 'Counted', source: 's', time: new Date(0), key, data: { key, n }, schemaVersion: 1, correlationId: 'c', headers: {}, topic: 't', partition: 0, offset: n }],
+    messages: [
+      {
+        id: `${n}`,
+        type: 'Counted',
+        source: 's',
+        time: new Date(0),
+        key,
+        data: { key, n },
+        schemaVersion: 1,
+        correlationId: 'c',
+        headers: {},
+        topic: 't',
+        partition: 0,
+        offset: n,
+      },
+    ],
     identity: `${n}`,
     timestamp: 0,
     keys: [key],
@@ -76,7 +92,10 @@ async function stateAfter(programs: readonly Program[], exclusive: boolean): Pro
   const state =
     done.outcome !== 'done'
       ? null
-      : JSON.stringify([await batch.tx.query('select * from cell order by name'), await batch.tx.query('select entry from log order by place')])
+      : JSON.stringify([
+          await batch.tx.query('select * from cell order by name'),
+          await batch.tx.query('select entry from log order by place'),
+        ])
   await batch.rollBack()
   open.delete(batch)
   return state
@@ -111,7 +130,11 @@ test('messages of one key never run at the same time', async () => {
     running.delete(key)
   })
   const programs = Array.from({ length: 60 }, (_, n) => ({ key: ['a', 'b', 'c'][n % 3]!, steps: [] }))
-  const batch = new PostgresBatch(await database.lease(), { schema: 'tidemark', lane: { group: 'g', topic: 't', topicId: 'i', partition: 0, lane: 0 }, standstillMs: 5_000 })
+  const batch = new PostgresBatch(await database.lease(), {
+    schema: 'tidemark',
+    lane: { group: 'g', topic: 't', topicId: 'i', partition: 0, lane: 0 },
+    standstillMs: 5_000,
+  })
   open.add(batch)
   const calls = callsOf(programs, false).map((call) => ({ ...call, handler: watching }))
   const done = await new Execution(calls, batch, { attempt: 1, run: new AbortController() }).run()

@@ -3,7 +3,15 @@ import { onMessage } from '../../src/consumer/index.ts'
 import { PostgresBroker } from '../../src/drivers/postgres/postgres-broker.ts'
 import { crashPoints } from '../../src/internal/crash-points.ts'
 import type { Broker } from '../../src/message/index.ts'
-import { Counted, byKey, consumerDatabase, countedRecord, insertEffect, sequence, settledAll } from '../consumer/support/consumer-database.ts'
+import {
+  Counted,
+  byKey,
+  consumerDatabase,
+  countedRecord,
+  insertEffect,
+  sequence,
+  settledAll,
+} from '../consumer/support/consumer-database.ts'
 import { endConsumersAfterEach, startConsumer } from '../consumer/support/start-consumer.ts'
 import { until } from '../outbox/support/until.ts'
 
@@ -29,7 +37,9 @@ beforeEach(async () => {
 /** Messages `from` up to `to` of every key. Each test sends its own, from where the log ends. */
 async function send(from: number, to: number): Promise<void> {
   const appender = await broker.appender({ sourceEpoch: 'crash.1', generation: 1, stream: streams++, epoch: 1, topics: [Counted.topic] })
-  const records = sequence(to - from, from).flatMap((n) => keys.map((key) => countedRecord(key, n, { partitions, id: `${streams} ${key} ${n}` })))
+  const records = sequence(to - from, from).flatMap((n) =>
+    keys.map((key) => countedRecord(key, n, { partitions, id: `${streams} ${key} ${n}` })),
+  )
   await appender.append(records)
   await appender.close()
 }
@@ -39,13 +49,16 @@ const poisoned = onMessage(Counted, async ({ id, data }, { tx }) => {
   await tx.query(insertEffect, [id, data.key, data.n])
 })
 
-const successor = () => consume(broker, [poisoned], { startFrom: 'latest', lockTimeoutMs: 300, batch: { maxMessages: 10 }, lanes: 2, sessionTimeoutMs: 1_500 })
+const successor = () =>
+  consume(broker, [poisoned], { startFrom: 'latest', lockTimeoutMs: 300, batch: { maxMessages: 10 }, lanes: 2, sessionTimeoutMs: 1_500 })
 
 /** All partitions handled to their ends by whoever owns them, as the rows tell. */
 async function allSettled(): Promise<void> {
   const ends = await broker.offsets(Counted.topic, 'latest')
   await until('all positions at the ends', async () => {
-    const found = await rows<{ n: number }>('select min(next_offset)::int as n from tidemark.consumer_position group by partition order by partition')
+    const found = await rows<{ n: number }>(
+      'select min(next_offset)::int as n from tidemark.consumer_position group by partition order by partition',
+    )
     return found.length === ends.length && found.every(({ n }, i) => n >= ends[i]!)
   })
 }
@@ -72,23 +85,33 @@ const points = crashPoints.filter((name) => name.startsWith('consumer:'))
 const often = ['consumer:after-handlers', 'consumer:after-compare-and-set', 'consumer:after-appends', 'consumer:after-commit']
 
 describe.each(points)('a consumer killed at %s', (name) => {
-  test.each(often.includes(name) ? [1, 4] : [1])('for the time %i is followed by one that loses nothing and doubles nothing', async (time) => {
-    await begin()
-    await send(0, 10)
-    const killed = startConsumer({ url, log: url }, { TIDEMARK_CRASH_POINT: `${name}:${time}` })
-    if (name.startsWith('consumer:at-lane') || name.startsWith('consumer:after-lanes')) {
-      await until('it owns both partitions', () => killed.said('taken') === 2)
-      killed.tell('lanes 5')
-    }
-    expect((await killed.ended).signal, killed.complaint()).toBe('SIGKILL')
-    await send(10, 20)
-    await using consumer = successor()
-    await settledAll(consumer, broker)
-    await expectPromises(20)
-  })
+  test.each(often.includes(name) ? [1, 4] : [1])(
+    'for the time %i is followed by one that loses nothing and doubles nothing',
+    async (time) => {
+      await begin()
+      await send(0, 10)
+      const killed = startConsumer({ url, log: url }, { TIDEMARK_CRASH_POINT: `${name}:${time}` })
+      if (name.startsWith('consumer:at-lane') || name.startsWith('consumer:after-lanes')) {
+        await until('it owns both partitions', () => killed.said('taken') === 2)
+        killed.tell('lanes 5')
+      }
+      expect((await killed.ended).signal, killed.complaint()).toBe('SIGKILL')
+      await send(10, 20)
+      await using consumer = successor()
+      await settledAll(consumer, broker)
+      await expectPromises(20)
+    },
+  )
 })
 
-const freezePoints = ['consumer:before-take-over', 'consumer:after-take-over', 'consumer:after-handlers', 'consumer:after-compare-and-set', 'consumer:after-appends', 'consumer:after-commit']
+const freezePoints = [
+  'consumer:before-take-over',
+  'consumer:after-take-over',
+  'consumer:after-handlers',
+  'consumer:after-compare-and-set',
+  'consumer:after-appends',
+  'consumer:after-commit',
+]
 
 describe.each(freezePoints)('a consumer frozen at %s', (name) => {
   test('does not keep its successor waiting, and on waking changes nothing of what was done meanwhile', async () => {
@@ -100,7 +123,10 @@ describe.each(freezePoints)('a consumer frozen at %s', (name) => {
     await settledAll(consumer, broker)
     await expectPromises(10)
     frozen.child.kill('SIGCONT')
-    await until('it has heard that it lost its partitions', () => frozen.said('abandoned') + frozen.said('released') + frozen.said('fenced') > 0)
+    await until(
+      'it has heard that it lost its partitions',
+      () => frozen.said('abandoned') + frozen.said('released') + frozen.said('fenced') > 0,
+    )
     await send(10, 20)
     await allSettled()
     await consumer.stop()

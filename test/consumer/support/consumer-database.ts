@@ -48,7 +48,9 @@ export function placeInStream(seq: number, tick = 1): Coordinate {
 }
 
 /** A broker in memory with the topic, and a sender that sends whatever it is told. */
-export async function memoryTopic(partitions = 1): Promise<{ broker: MemoryBroker; send(records: readonly SequencedRecord[]): Promise<void> }> {
+export async function memoryTopic(
+  partitions = 1,
+): Promise<{ broker: MemoryBroker; send(records: readonly SequencedRecord[]): Promise<void> }> {
   const broker = new MemoryBroker()
   await broker.topics([{ name: Counted.topic, partitions }])
   let senders = 0
@@ -93,7 +95,15 @@ export async function consumerDatabase(label: string): Promise<ConsumerDatabase>
     database,
     store,
     consume(broker, handlers, options = {}) {
-      const consumer = runConsumer({ group: 'test', broker, store, handlers, retry: { baseDelayMs: 1, maxAttempts: 3 }, idleAdvanceMs: 20, ...options })
+      const consumer = runConsumer({
+        group: 'test',
+        broker,
+        store,
+        handlers,
+        retry: { baseDelayMs: 1, maxAttempts: 3 },
+        idleAdvanceMs: 20,
+        ...options,
+      })
       started.add(consumer)
       return consumer
     },
@@ -104,9 +114,8 @@ export async function consumerDatabase(label: string): Promise<ConsumerDatabase>
 
 /** Waits until this process has settled the partitions up to these offsets. */
 export function settled(consumer: Consumer, ends: readonly number[]): Promise<void> {
-  return until(
-    `partitions settled up to ${ends.join()}`,
-    () => ends.every((end, partition) => (consumer.settledUpTo(Counted.topic, partition) ?? -1) >= end),
+  return until(`partitions settled up to ${ends.join()}`, () =>
+    ends.every((end, partition) => (consumer.settledUpTo(Counted.topic, partition) ?? -1) >= end),
   ).catch((error: unknown) => {
     throw new Error(`${String(error)} ${JSON.stringify(consumer.status())}`)
   })

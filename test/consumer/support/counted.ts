@@ -9,5 +9,6 @@ export const Counted = event('Counted', {
 })
 
 /** Makes the table into which handlers write, one row per effect; `place` tells the order of the statements. */
-export const effectTable = 'create table effect (place bigint generated always as identity, id text not null, key text not null, n int not null)'
+export const effectTable =
+  'create table effect (place bigint generated always as identity, id text not null, key text not null, n int not null)'
 export const insertEffect = 'insert into effect (id, key, n) values ($1, $2, $3)'
