@@ -69,6 +69,7 @@ async function onServer<T>(foundation: Foundation, work: (client: pg.Client) => 
   try {
     await client.connect()
   } catch (cause) {
+    await foundation.revive()
     const reason = cause instanceof Error ? cause.message || String((cause as { code?: string }).code) : String(cause)
     throw new TidemarkError('DATABASE_UNREACHABLE', `No connection to Postgres at ${foundation.place}: ${reason}.`, {
       cause,

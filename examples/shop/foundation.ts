@@ -1,4 +1,4 @@
-import pg from 'pg'
+import type pg from 'pg'
 import type { ServiceOptions } from 'tidemark'
 import { embedded, postgres, postgresBroker } from 'tidemark/postgres'
 
@@ -17,6 +17,8 @@ export interface Foundation {
   readonly maintenance: () => pg.ClientConfig
   /** Where it is, for people. */
   readonly place: string
+  /** Starts the server again if it is ours and has died. */
+  revive(): Promise<void>
   /** Ends the connections of the log, and the hold on the embedded server. Stop the services first. */
   release(): Promise<void>
 }
@@ -39,6 +41,7 @@ export async function embeddedFoundation(): Promise<Foundation> {
     connectionString: (service) => lease.connectionString(databaseOf(service)),
     maintenance: () => lease.connection('postgres'),
     place: server.directory,
+    revive: () => lease.ensureRunning(),
     release: async () => {
       await log.close()
       await lease.release()
@@ -55,6 +58,7 @@ export function serverFoundation(url: URL): Foundation {
     connectionString: (service) => withoutPassword(withDatabase(url, databaseOf(service))).href,
     maintenance: () => ({ connectionString: url.href }),
     place: `${url.host}${url.pathname}`,
+    revive: () => Promise.resolve(),
     release: () => log.close(),
   }
 }

@@ -1,5 +1,14 @@
 import { type Service, type ServiceOptions, service } from 'tidemark'
-import { type Order, OrderCancelled, OrderFulfilled, OrderPlaced, OrderShipped, PaymentDeclined, PaymentReceived, PaymentRefunded } from './events.ts'
+import {
+  type Order,
+  OrderCancelled,
+  OrderFulfilled,
+  OrderPlaced,
+  OrderShipped,
+  PaymentDeclined,
+  PaymentReceived,
+  PaymentRefunded,
+} from './events.ts'
 
 export const ordersTables = `
   create table if not exists orders (

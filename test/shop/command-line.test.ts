@@ -33,7 +33,18 @@ describe('the command line', () => {
   test('explains itself, each option and each exit code', () => {
     expect(parseCommandLine(['-h'])).toBe('help')
     expect(parseCommandLine(['--once', '--help'])).toBe('help')
-    for (const flag of ['--once', '--json', '--fresh', '--input', '--limit', '--rate', '--decline-above', '--max-units', '--database', '130']) {
+    for (const flag of [
+      '--once',
+      '--json',
+      '--fresh',
+      '--input',
+      '--limit',
+      '--rate',
+      '--decline-above',
+      '--max-units',
+      '--database',
+      '130',
+    ]) {
       expect(help).toContain(flag)
     }
   })

@@ -103,7 +103,9 @@ export class ShopFolder {
     const lease = await embedded({ directory: this.#serverDirectory }).acquire()
     try {
       for (;;) {
-        const placed = await onConnection(lease.connection('shop_orders'), (client) => client.query('select count(*)::int as n from orders'))
+        const placed = await onConnection(lease.connection('shop_orders'), (client) =>
+          client.query('select count(*)::int as n from orders'),
+        )
           .then(({ rows }) => (rows as { n: number }[])[0]!.n)
           .catch(() => 0)
         if (placed >= count) return

@@ -33,7 +33,7 @@ export async function letArrive(shop: Shop, purchases: readonly Purchase[], opti
   const total = purchases.length
   const before = total - awaited.length
   onPlaced({ total, placed: before })
-  for (let next = 0, due = 0, last = performance.now(); next < awaited.length; ) {
+  for (let next = 0, due = 0, last = performance.now(); next < awaited.length;) {
     await sleep(tickMs, undefined, { signal })
     const now = performance.now()
     // At most one second's worth at once.

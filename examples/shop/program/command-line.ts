@@ -122,7 +122,8 @@ function dollars(flag: string, text: string): number {
 
 function rate(text: string): number {
   const value = /^\d{1,6}(\.\d{1,6})?$/.test(text) ? Number(text) : 0
-  if (value === 0) throw usage(`--rate takes orders a second, above 0 and below 1,000,000, got ${JSON.stringify(text)}.`, 'For example --rate 50.')
+  if (value === 0)
+    throw usage(`--rate takes orders a second, above 0 and below 1,000,000, got ${JSON.stringify(text)}.`, 'For example --rate 50.')
   return value
 }
 

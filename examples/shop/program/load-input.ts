@@ -10,7 +10,8 @@ export async function loadInput({ input, limit }: Settings): Promise<readonly Pu
     return limit === null ? purchases : purchases.slice(0, limit)
   } catch (cause) {
     const { code } = cause as { code?: string }
-    if (code === 'ENOENT') throw new ShopError('INPUT_MISSING', exitCodes.notFound, `There is no file ${input}.`, 'Check --input.', { cause })
+    if (code === 'ENOENT')
+      throw new ShopError('INPUT_MISSING', exitCodes.notFound, `There is no file ${input}.`, 'Check --input.', { cause })
     if (code === undefined) throw cause
     throw new ShopError('INPUT_UNREADABLE', exitCodes.usage, `The file ${input} cannot be read: ${code}.`, 'Check --input.', { cause })
   }

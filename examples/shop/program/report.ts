@@ -60,7 +60,9 @@ export function reportOf(outcome: Outcome, deadLetters: number, duplicatesSuppre
 /** Messages that no handler could do anything with, over all services. */
 export async function countDeadLetters(shop: Shop): Promise<number> {
   const counts = await Promise.all(
-    servicesOf(shop).map((service) => service.query<{ letters: string }>(`select count(*) as letters from tidemark.dead_letter where state = 'dead'`)),
+    servicesOf(shop).map((service) =>
+      service.query<{ letters: string }>(`select count(*) as letters from tidemark.dead_letter where state = 'dead'`),
+    ),
   )
   return sum(counts.map(([row]) => Number(row!.letters)))
 }

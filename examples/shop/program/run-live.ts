@@ -18,7 +18,8 @@ export async function runLive(
   const screen = liveScreen(process.stdout)
   for (const line of introduction(shop, foundation, rate)) screen.say(line)
   let arrivals: Arrivals = { total: purchases.length, placed: 0 }
-  const onOutage = (error: unknown): void => screen.say(`Waiting for the database: ${error instanceof Error ? error.message : String(error)}`)
+  const onOutage = (error: unknown): void =>
+    screen.say(`Waiting for the database: ${error instanceof Error ? error.message : String(error)}`)
   const arriving = letArrive(shop, purchases, { rate, signal, onPlaced: (news) => (arrivals = news), onOutage }).then(() => {
     screen.say('The input is exhausted: all its orders are placed. The services go on; Ctrl-C stops.')
   })

@@ -26,7 +26,14 @@ export async function runOnce(shop: Shop, purchases: readonly Purchase[], progre
   await settle(shop, progress, signal)
   const seconds = (performance.now() - begun) / 1_000
 
-  const outcome = await persistently(() => readOutcome(shop, purchases.map(({ orderId }) => orderId)), patience)
+  const outcome = await persistently(
+    () =>
+      readOutcome(
+        shop,
+        purchases.map(({ orderId }) => orderId),
+      ),
+    patience,
+  )
   const deadLetters = await persistently(() => countDeadLetters(shop), patience)
   const duplicates = (await persistently(() => statusesOf(shop), patience)).map((status) => countsOf(status).duplicates)
   const report = reportOf(outcome, deadLetters, sum(duplicates), newOrders, seconds)

@@ -1,30 +1,37 @@
 import { dropDatabases } from '../databases.ts'
 import { embeddedFoundation, type Foundation, serverFoundation } from '../foundation.ts'
-import { allDatabases, openShop, type Shop, startShop, stopShop } from '../shop.ts'
+import type { Purchase } from '../input/purchase.ts'
+import { allDatabases, openShop, servicesOf, type Shop, startShop, stopShop } from '../shop.ts'
 import { help, parseCommandLine, type Settings } from './command-line.ts'
 import { type Interrupt, listenForInterrupt } from './interrupt.ts'
 import { loadInput } from './load-input.ts'
+import { persistently } from './persistence.ts'
 import { type Progress, progressOn } from './progress.ts'
 import { reportText } from './report-text.ts'
 import { runLive } from './run-live.ts'
 import { runOnce, UnfinishedError } from './run-once.ts'
 import { describeFailure, exitCodes, ShopError } from './shop-error.ts'
 
+/** An embedded server that dies while the shop starts is started again. One of your own must be there. */
+const startPatienceMs = { embedded: 30_000, own: 0 }
+
 /** What every step of the program needs. */
 interface Run {
   readonly settings: Settings
   readonly foundation: Foundation
   readonly progress: Progress
-  readonly interrupt: Interrupt
+  readonly signal: AbortSignal
 }
 
 /** Runs the program with these arguments. Resolves with its exit code; never rejects. */
 export async function runShop(args: readonly string[]): Promise<number> {
   const progress = progressOn(process.stderr)
   const interrupt = listenForInterrupt((text) => progress.say(text))
+  // Whoever read our output has gone (`… | head`); there is nobody left to tell.
+  process.stdout.on('error', () => undefined)
   try {
     const settings = parseCommandLine(args)
-    process.stdout.write(settings === 'help' ? help : await runWith(settings, progress, interrupt))
+    process.stdout.write(settings === 'help' ? help : await runWith(settings, progress, interrupt.signal))
     return exitCodes.done
   } catch (error) {
     progress.end()
@@ -32,33 +39,60 @@ export async function runShop(args: readonly string[]): Promise<number> {
   }
 }
 
-async function runWith(settings: Settings, progress: Progress, interrupt: Interrupt): Promise<string> {
+async function runWith(settings: Settings, progress: Progress, signal: AbortSignal): Promise<string> {
   // Before anything else: a malformed line must find an untouched shop.
   const purchases = await loadInput(settings)
   const foundation = settings.database === null ? await embeddedFoundation() : serverFoundation(settings.database)
   try {
-    const run = { settings, foundation, progress, interrupt }
-    if (settings.fresh) await startAfresh(run)
-    const shop = await openShop(foundation, settings)
-    return await runOpen(shop, purchases, run).finally(() => stopShop(shop))
+    const run = { settings, foundation, progress, signal }
+    if (settings.fresh) await whileStarting(run, () => startAfresh(foundation))
+    const shop = await whileStarting(run, () => openAndStart(run))
+    return await runUntilBroken(shop, purchases, run).finally(() => stopShop(shop))
   } finally {
     progress.end()
     await foundation.release()
   }
 }
 
-async function runOpen(shop: Shop, purchases: Awaited<ReturnType<typeof loadInput>>, run: Run): Promise<string> {
-  const { settings, foundation, progress, interrupt } = run
-  await startShop(shop)
+function whileStarting<T>({ settings, signal, progress }: Run, step: () => Promise<T>): Promise<T> {
+  const patienceMs = settings.database === null ? startPatienceMs.embedded : startPatienceMs.own
+  return persistently(step, { signal, patienceMs, onOutage: (error) => progress.say(`Starting again: ${String(error)}`) })
+}
+
+async function openAndStart({ foundation, settings }: Run): Promise<Shop> {
+  const shop = await openShop(foundation, settings)
+  try {
+    await startShop(shop)
+    return shop
+  } catch (error) {
+    await stopShop(shop)
+    throw error
+  }
+}
+
+/** Runs, and ends early when a service has stopped loudly: without it nothing would ever settle. */
+async function runUntilBroken(shop: Shop, purchases: readonly Purchase[], run: Run): Promise<string> {
+  const broken = new AbortController()
+  for (const service of servicesOf(shop)) service.done.catch((error: unknown) => broken.abort(error))
+  try {
+    const result = await runStarted(shop, purchases, { ...run, signal: AbortSignal.any([run.signal, broken.signal]) })
+    broken.signal.throwIfAborted()
+    return result
+  } catch (error) {
+    throw broken.signal.aborted ? broken.signal.reason : error
+  }
+}
+
+async function runStarted(shop: Shop, purchases: readonly Purchase[], { settings, foundation, progress, signal }: Run): Promise<string> {
   if (!settings.once) {
-    await runLive(shop, foundation, purchases, settings.rate, interrupt.signal)
+    await runLive(shop, foundation, purchases, settings.rate, signal)
     return ''
   }
-  const report = await runOnce(shop, purchases, progress, interrupt.signal)
+  const report = await runOnce(shop, purchases, progress, signal)
   return settings.json ? documentOf(report) : reportText(report)
 }
 
-async function startAfresh({ foundation }: Run): Promise<void> {
+async function startAfresh(foundation: Foundation): Promise<void> {
   const result = await dropDatabases(foundation, allDatabases)
   if (result === 'dropped') return
   throw new ShopError(
