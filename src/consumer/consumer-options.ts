@@ -46,6 +46,8 @@ export interface ConsumerOptions extends EnvelopeOptions {
   readonly codeVersion?: string
   /** Shown to operators of the broker. */
   readonly clientId?: string
+  /** Called after a commit that published something, so that a relay of this process can be woken. Must not throw. @default nothing */
+  readonly onPublished?: () => void
   /** @default this process's clock */
   readonly clock?: Clock
 }
@@ -73,6 +75,7 @@ export interface ConsumerSettings {
   readonly dedupMs: number
   readonly codeVersion: string | null
   readonly clientId: string | undefined
+  readonly onPublished: () => void
   readonly clock: Clock
 }
 
@@ -100,6 +103,7 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     dedupMs: atLeastOne('dedupMs', options.dedupMs ?? 7 * 24 * 3_600_000),
     codeVersion: options.codeVersion ?? null,
     clientId: options.clientId,
+    onPublished: options.onPublished ?? ((): void => undefined),
     clock: options.clock ?? systemClock,
   }
   wholeFromOne('batch.maxMessages', settings.batch.maxMessages)

@@ -19,6 +19,7 @@ export interface BatchSettings {
   readonly clock: Clock
   readonly optimism: Optimism
   readonly tally: Tally
+  onPublished(): void
 }
 
 /**
@@ -143,6 +144,7 @@ class BatchRun {
     if (result.outcome === 'refused') return this.#refused(tasks, result.error)
     if (result.outcome !== 'committed') return { outcome: 'reload' }
     this.#count(tasks.length, deadLetter)
+    if (publish.length > 0) this.#settings.onPublished()
     const parkedKey = deadLetter?.policy === 'block' ? deadLetter.record.key!.toString('base64') : null
     return {
       outcome: 'committed',

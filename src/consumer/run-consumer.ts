@@ -59,6 +59,7 @@ class ConsumerRun implements Consumer {
       clock: settings.clock,
       optimism: new Optimism(),
       tally: this.#tally,
+      onPublished: settings.onPublished,
     }
     this.#partitions = new Partitions(settings, batch, this.#firstRead, {
       wantsFetch: () => this.#fetching.changed(),

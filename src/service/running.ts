@@ -31,6 +31,7 @@ export async function startService(open: OpenService, options: ServiceOptions, c
       broker,
       store: database.consumer,
       clientId: name,
+      onPublished: wake,
       ...(options.lanes === undefined ? {} : { lanes: options.lanes }),
       ...(options.maxTransactions === undefined ? {} : { maxTransactions: options.maxTransactions }),
       ...(options.drainMs === undefined ? {} : { drainMs: options.drainMs }),

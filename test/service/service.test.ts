@@ -211,7 +211,7 @@ describe('the life of a service', () => {
 })
 
 describe('settings', () => {
-  test.each([
+  test.each<[string, object, RegExp]>([
     ['Shop', {}, /lower-case/],
     ['shop', { lanse: 4 }, /no option "lanse"/],
     ['shop', { lanes: 0 }, /lanes is a whole number/],
