@@ -91,12 +91,12 @@ function pause(ms: number): Promise<void> {
 }
 
 describe.each([
-  { name: 'one stream, a broker that does not fence', settings: { fences: false } },
+  { name: 'no fence', settings: { fences: false } },
   {
-    name: 'one stream, a broker that fences, partitions that rotate',
+    name: 'fence, rotating partitions',
     settings: { fences: true, retention: { partitionRows: 400, keepMs: 0, everyMs: 100 } },
   },
-  { name: 'three streams, a broker that does not fence', settings: { fences: false, streams: 3 } },
+  { name: 'three streams, no fence', settings: { fences: false, streams: 3 } },
 ])('16 writers, relays killed, frozen and replaced: $name', ({ settings }) => {
   test(
     'nothing is lost, nothing is out of order within its key, and what is sent again is what was sent',
