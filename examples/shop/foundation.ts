@@ -23,6 +23,9 @@ export interface Foundation {
   release(): Promise<void>
 }
 
+/** How long the share of a killed process waits for others. Short, because shops get killed here on purpose; a busy machine stays well below it. */
+const sessionTimeoutMs = 4_000
+
 export const logDatabase = databaseOf('log')
 
 /** Name of a service's database. */
@@ -35,7 +38,7 @@ export async function embeddedFoundation(): Promise<Foundation> {
   const server = embedded()
   const lease = await server.acquire()
   const at = (database: string) => ({ connection: () => lease.connection(database), revive: () => lease.ensureRunning() })
-  const log = postgresBroker(at(logDatabase))
+  const log = postgresBroker({ ...at(logDatabase), sessionTimeoutMs })
   return {
     optionsFor: (service) => ({ database: postgres(at(databaseOf(service))), broker: log }),
     connectionString: (service) => lease.connectionString(databaseOf(service)),
@@ -52,7 +55,7 @@ export async function embeddedFoundation(): Promise<Foundation> {
 /** A server of your own. The user of the URL must be allowed to create databases. */
 export function serverFoundation(url: URL): Foundation {
   const at = (database: string) => ({ connectionString: withDatabase(url, database).href })
-  const log = postgresBroker(at(logDatabase))
+  const log = postgresBroker({ ...at(logDatabase), sessionTimeoutMs })
   return {
     optionsFor: (service) => ({ database: postgres(at(databaseOf(service))), broker: log }),
     connectionString: (service) => withoutPassword(withDatabase(url, databaseOf(service))).href,
