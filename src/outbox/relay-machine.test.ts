@@ -204,10 +204,18 @@ test.each([
   ['a later tick of this life', { sourceEpoch: 's.1', generation: 1, stream: 0, tick: 8, seq: 1 }],
   ['a later generation', { sourceEpoch: 's.1', generation: 2, stream: 0, tick: 1, seq: 1 }],
   ['a later life', { sourceEpoch: 's.2', generation: 1, stream: 0, tick: 1, seq: 1 }],
-])('with %s on the wire it ends before anything is sent: the database was restored', (_, last) => {
+])('with %s on the wire, and the stream still its own, it ends before anything is sent: the database was restored', (_, last) => {
   const { it } = machine()
-  const [, command] = drive(it, { kind: 'taken', state }, { kind: 'opened', last })
+  const [, ask, command] = drive(it, { kind: 'taken', state }, { kind: 'opened', last }, { kind: 'epoch', ours: true })
+  expect(ask).toEqual({ kind: 'ask-epoch' })
   expect(command).toMatchObject({ kind: 'end', error: { code: 'RELAY_RESTORED_DATABASE' } })
+})
+
+test('with a later tick on the wire that a successor has sent since the take-over it waits for its turn: nothing was restored', () => {
+  const { it } = machine()
+  const last = { sourceEpoch: 's.1', generation: 1, stream: 0, tick: 8, seq: 1 }
+  const [, , command] = drive(it, { kind: 'taken', state }, { kind: 'opened', last }, { kind: 'epoch', ours: false })
+  expect(command).toEqual({ kind: 'reconnect', ms: 0 })
 })
 
 test.each([
@@ -231,7 +239,7 @@ test('fenced by the broker, it asks the database: a successor, or a database old
 
 test('a database on another server is told by its identifiers alone', () => {
   const { it } = machine()
-  const [, command] = drive(it, { kind: 'taken', state: { ...state, moved: 'server 1, now 2' } }, opened)
+  const [, , command] = drive(it, { kind: 'taken', state: { ...state, moved: 'server 1, now 2' } }, opened, { kind: 'epoch', ours: true })
   expect(command).toMatchObject({ kind: 'end', error: { code: 'RELAY_RESTORED_DATABASE' } })
 })
 

@@ -81,7 +81,8 @@ export class RelayMachine {
   #done = ''
   #page: OutboxPage | null = null
   #next: OutboxPage | null = null
-  #openFailure: unknown = null
+  /** What to end with, if the stream is still ours. */
+  #suspicion: TidemarkError | null = null
   #idleProbes = 0
   #restMs = 0
   #failures = 0
@@ -111,7 +112,7 @@ export class RelayMachine {
       case 'opened':
         return this.#opened(event.last)
       case 'epoch':
-        return event.ours ? { kind: 'end', error: newerOwnerError(this.#state!, this.#openFailure) } : this.#fenced()
+        return event.ours ? { kind: 'end', error: this.#suspicion } : this.#fenced()
       case 'probed':
         return this.#probed(event.probed)
       case 'ticked':
@@ -157,7 +158,8 @@ export class RelayMachine {
   #opened(last: Coordinate | null): RelayCommand {
     const state = this.#state!
     const error = restoredError(state, last)
-    if (error !== null) return { kind: 'end', error }
+    // Where the broker does not fence, a successor may have sent it since our take-over: then the epoch is not ours any more.
+    if (error !== null) return this.#suspect(error)
     this.#settings.notice({ kind: 'taken-over', epoch: state.epoch, tick: state.tick, unfinished: this.#tick !== null })
     return this.#tick === null ? this.#look() : this.#read()
   }
@@ -267,14 +269,18 @@ export class RelayMachine {
     if (TidemarkError.is(error, 'RELAY_FENCED')) return this.#fenced()
     // Either a successor is at work, which the database knows, or the database is older than the broker's memory of its owner.
     if (TidemarkError.is(error, 'BROKER_FENCED') && this.#state !== null) {
-      this.#openFailure = error
-      return { kind: 'ask-epoch' }
+      return this.#suspect(newerOwnerError(this.#state, error))
     }
     if (TidemarkError.is(error) && !error.retryable && fatal.has(error.code)) return { kind: 'end', error }
     this.#failures += 1
     const ms = backoffMs(this.#settings.backoff, this.#failures, this.#settings.random())
     this.#settings.notice({ kind: 'failed', error, retryInMs: ms })
     return this.#reconnect(ms)
+  }
+
+  #suspect(error: TidemarkError): RelayCommand {
+    this.#suspicion = error
+    return { kind: 'ask-epoch' }
   }
 
   #reconnect(ms: number): RelayCommand {
