@@ -18,6 +18,7 @@ interface Lock {
 export class MemoryLocks {
   readonly #clock: Clock
   readonly #locks = new Map<string, Lock>()
+  readonly #held = new Map<MemoryTransaction, Set<string>>()
   /** What each waiting transaction waits for. */
   readonly #waitsFor = new Map<MemoryTransaction, string>()
 
@@ -30,6 +31,7 @@ export class MemoryLocks {
     const lock = this.#locks.get(name)
     if (lock === undefined) {
       this.#locks.set(name, { holder: transaction, waiters: [] })
+      this.#note(transaction, name)
       return Promise.resolve('granted')
     }
     if (lock.holder === transaction) return Promise.resolve('granted')
@@ -55,16 +57,25 @@ export class MemoryLocks {
         ?.waiters.find((waiter) => waiter.transaction === transaction)
         ?.settle('ended')
     }
-    for (const [name, lock] of this.#locks) {
-      if (lock.holder !== transaction) continue
-      const next = lock.waiters[0]
-      if (next === undefined) {
-        this.#locks.delete(name)
-      } else {
-        lock.holder = next.transaction
-        next.settle('granted')
-      }
+    for (const name of this.#held.get(transaction) ?? []) this.#handOn(name, this.#locks.get(name)!)
+    this.#held.delete(transaction)
+  }
+
+  #handOn(name: string, lock: Lock): void {
+    const next = lock.waiters[0]
+    if (next === undefined) {
+      this.#locks.delete(name)
+      return
     }
+    lock.holder = next.transaction
+    this.#note(next.transaction, name)
+    next.settle('granted')
+  }
+
+  #note(transaction: MemoryTransaction, name: string): void {
+    const names = this.#held.get(transaction)
+    if (names === undefined) this.#held.set(transaction, new Set([name]))
+    else names.add(name)
   }
 
   #wait(transaction: MemoryTransaction, name: string, lock: Lock, timeoutMs: number): Promise<LockOutcome> {

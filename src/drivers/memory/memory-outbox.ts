@@ -79,6 +79,7 @@ export class MemoryOutbox {
 
   /** Which stream sends a key. */
   streamOf(message: Pick<OutboxMessage, 'aggregateType' | 'aggregateId'>): number {
+    if (this.streams.length === 1) return 0
     return (murmur2(Buffer.from(keyOf(message))) & 0x7fffffff) % this.streams.length
   }
 

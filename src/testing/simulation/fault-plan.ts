@@ -1,0 +1,60 @@
+import type { Chance } from './chance.ts'
+
+/**
+ * What one schedule is like. Every seed gets its own mixture, some of it often and some not at all: bugs hide where one kind of trouble covers
+ * up another (Groce et al., "Swarm Testing", 2012).
+ */
+export interface FaultPlan {
+  /** Probabilities per call of a port. */
+  readonly lostRequest: number
+  readonly lostReply: number
+  /** The caller hears of an error, and the call is carried out afterwards. */
+  readonly late: number
+  readonly crash: number
+  readonly freeze: number
+  /** Of a step of a transaction in the server: it stands still for seconds. */
+  readonly standstill: number
+  /** Of a call to take long. */
+  readonly slow: number
+  /** Per message. */
+  readonly poison: number
+  readonly flaky: number
+  readonly unreadable: number
+  readonly refused: number
+  /** Of a transaction of a writer. */
+  readonly rollBack: number
+  readonly longTransaction: number
+  /** The broker refuses superseded senders. */
+  readonly fencesAppends: boolean
+  /** The broker leaves out pages it has. */
+  readonly skipsRepeats: boolean
+  /** How often a process leaves in order, per second. */
+  readonly restarts: number
+  /** How often lanes are counted anew, per second. */
+  readonly laneChanges: number
+}
+
+/** A mixture for this seed. */
+export function faultPlan(chance: Chance): FaultPlan {
+  const often = (...rates: readonly number[]): number => (chance.isSo(0.5) ? chance.pick(rates) : 0)
+  const fencesAppends = chance.isSo(0.6)
+  return {
+    lostRequest: often(0.01, 0.05),
+    lostReply: often(0.01, 0.05, 0.1),
+    late: often(0.01, 0.05),
+    crash: often(0.001, 0.005, 0.01),
+    freeze: often(0.001, 0.005),
+    standstill: often(0.005, 0.02),
+    slow: often(0.02, 0.1),
+    poison: often(0.02, 0.1),
+    flaky: often(0.05, 0.2),
+    unreadable: often(0.02, 0.05),
+    refused: often(0.02, 0.05),
+    rollBack: often(0.05, 0.2),
+    longTransaction: often(0.1, 0.3),
+    fencesAppends,
+    skipsRepeats: fencesAppends && chance.isSo(0.7),
+    restarts: often(0.2, 0.5),
+    laneChanges: often(0.1, 0.3),
+  }
+}

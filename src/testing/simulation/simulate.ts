@@ -1,0 +1,233 @@
+import { MemoryConsumerStore } from '../../drivers/memory/memory-consumer-store.ts'
+import { MemoryDatabase } from '../../drivers/memory/memory-database.ts'
+import { MemoryOutboxStore } from '../../drivers/memory/memory-outbox-store.ts'
+import type { ConsumerStore } from '../../consumer/port.ts'
+import { topicOf } from '../../message/topic.ts'
+import type { OutboxStore } from '../../outbox/port.ts'
+import { Chance } from './chance.ts'
+import { sentOf, topics } from './events.ts'
+import { type FaultPlan, faultPlan } from './fault-plan.ts'
+import { Ledger } from './ledger.ts'
+import { Schedule } from './schedule.ts'
+import { SimulatedLog } from './simulated-log.ts'
+import { SimulatedProcess } from './simulated-process.ts'
+import { type ServiceSettings, SimulatedService } from './simulated-service.ts'
+import type { Surroundings } from './surroundings.ts'
+import { Trace } from './trace.ts'
+import { Traffic } from './traffic.ts'
+
+export interface SimulationOptions {
+  /** Stores to put in place of the right ones, to see that they are found out. */
+  readonly broken?: {
+    readonly outbox?: (store: OutboxStore) => OutboxStore
+    readonly consumer?: (store: ConsumerStore) => ConsumerStore
+  }
+  readonly plan?: Partial<FaultPlan>
+}
+
+export interface SimulationResult {
+  readonly seed: number
+  /** The promise that was broken; `null`: all were kept. */
+  readonly violation: string | null
+  readonly messages: number
+  /** How long it took in virtual time. */
+  readonly virtualMs: number
+  /** Equal for two runs that did the same. */
+  readonly hash: string
+  readonly trace: readonly string[]
+}
+
+/** How long faults happen. */
+const troubledMs = 8_000
+/** When they have ended, everything must come to rest within this. Above the longest sum of time-outs and pauses. */
+const patienceMs = 120_000
+/** How long the world is watched after that: nothing may happen to the messages any more. */
+const afterwardsMs = 6_000
+
+/**
+ * Runs relay and consumer as they ship, in several processes on one database and one log, through the schedule of this seed: calls take long, are
+ * lost, come late; processes end, stand still, leave and come back; writers roll back. Then the faults stop, everything must come to rest, and
+ * the promises are checked: each committed message on the wire, no other; effects once, in commit order per key; every message at an end.
+ */
+export async function simulate(seed: number, options: SimulationOptions = {}): Promise<SimulationResult> {
+  const world = new World(seed, options)
+  await world.run()
+  return world.result()
+}
+
+class World implements Surroundings {
+  readonly chance: Chance
+  readonly schedule: Schedule
+  readonly trace: Trace
+  readonly plan: FaultPlan
+  faulty = true
+  readonly #seed: number
+  readonly #ledger = new Ledger()
+  readonly #outbox: MemoryOutboxStore
+  readonly #log: SimulatedLog
+  readonly #traffic: Traffic
+  readonly #start: (process: SimulatedProcess) => SimulatedService
+  readonly #services: SimulatedService[] = []
+  #lives = 0
+
+  constructor(seed: number, { broken = {}, plan }: SimulationOptions) {
+    this.#seed = seed
+    const chance = (this.chance = new Chance(seed))
+    const schedule = (this.schedule = new Schedule(chance))
+    this.trace = new Trace(() => schedule.now)
+    this.plan = { ...faultPlan(chance), ...plan }
+    const ledger = this.#ledger
+    const database = new MemoryDatabase({ clock: schedule.clock, step: (what) => this.#step(what) })
+    const outbox = (this.#outbox = new MemoryOutboxStore({ database }))
+    const consumer = new MemoryConsumerStore({
+      database,
+      standstillMs: 1_500,
+      append: async (tx, messages) => {
+        await outbox.append(tx, messages)
+        tx.stage(() => ledger.published(messages.map(({ id, type, aggregateId }) => sentOf(echo(id, type, aggregateId)))))
+      },
+    })
+    this.#log = new SimulatedLog(this, ledger, chance.whole(1, 3))
+    const parts = {
+      world: this,
+      ledger,
+      outbox: broken.outbox?.(outbox) ?? outbox,
+      consumer: broken.consumer?.(consumer) ?? consumer,
+      log: this.#log,
+      settings: serviceSettings(chance),
+    }
+    this.#start = (process) => new SimulatedService(parts, process)
+    this.#traffic = new Traffic({ world: this, ledger, database, outbox, log: this.#log, wake: () => this.#wakeOne() })
+  }
+
+  async run(): Promise<void> {
+    const { chance, schedule } = this
+    await this.#log.broker.topics(topics.map((name) => ({ name })))
+    this.#log.watch(...topics)
+    this.#traffic.plan(chance.whole(5, 25), chance.whole(0, 6), troubledMs * 0.8)
+    const size = chance.whole(2, 3)
+    for (let place = 0; place < size; place++) schedule.after(chance.number() * 50, () => this.#live(place))
+    this.#lead()
+    await schedule.run(() => this.#isOver() || schedule.now >= troubledMs)
+    this.faulty = false
+    this.trace.note('world', 'no faults from here on')
+    await this.#releaseAll()
+    await this.#rest(
+      () => this.#isSettled(),
+      patienceMs,
+      () => `not settled: ${this.#ledger.unsettled().slice(0, 5).join('; ')}`,
+    )
+    const until = schedule.now + afterwardsMs
+    await schedule.run(() => this.#isOver() || schedule.now >= until)
+    await this.#stopAll()
+    this.#ledger.unsettled()
+  }
+
+  result(): SimulationResult {
+    const { hash, lines } = this.trace
+    return {
+      seed: this.#seed,
+      violation: this.#ledger.violation,
+      messages: this.#ledger.size,
+      virtualMs: Math.round(this.schedule.now),
+      hash,
+      trace: lines,
+    }
+  }
+
+  /** One step of a transaction in the server. */
+  #step(what: string): Promise<void> {
+    const { chance, faulty, plan, schedule } = this
+    const stands = faulty && chance.isSo(plan.standstill)
+    if (stands) this.trace.note('server', `stands still before: ${what}`)
+    return new Promise((resolve) => void schedule.after(stands ? chance.whole(100, 4_000) : chance.number(), resolve))
+  }
+
+  /** A place where a service runs: when its process ends, another one is started. */
+  #live(place: number): void {
+    this.#lives += 1
+    const process = new SimulatedProcess(this, `p${place}.${this.#lives}`)
+    process.whenDead(() => {
+      const afterMs = this.faulty ? this.chance.pick([1, 100, 2_000]) : 1
+      if (!this.#isStopping) this.schedule.after(afterMs, () => this.#live(place))
+    })
+    this.trace.note(process.name, 'starts')
+    this.#services[place] = this.#start(process)
+  }
+
+  #isStopping = false
+
+  /** What operators do. */
+  #lead(): void {
+    const { chance, plan, schedule } = this
+    schedule.after(chance.number() * 1_000, () => {
+      if (!this.faulty) return
+      const service = chance.pick(this.#services)
+      if (service !== undefined) {
+        if (chance.isSo(plan.restarts / 2)) void service.stop()
+        if (chance.isSo(plan.laneChanges / 2)) service.changeLanes(chance.whole(1, 4))
+        if (chance.isSo(0.2)) void this.#releaseAll()
+      }
+      this.#lead()
+    })
+  }
+
+  #wakeOne(): void {
+    this.chance.pick(this.#services)?.wake()
+  }
+
+  async #releaseAll(): Promise<void> {
+    for (const key of await this.#outbox.parked()) {
+      // Nobody releases what he has not mended, but in haste.
+      if (!this.faulty || this.chance.isSo(0.7)) this.#log.mend(topicOf(key.aggregateType), key.aggregateId)
+      await this.#outbox.release(key)
+    }
+  }
+
+  #isOver(): boolean {
+    return this.#ledger.violation !== null
+  }
+
+  #lastLook = 0
+
+  /** Asked after every event, answered now and then. */
+  #isSettled(): boolean {
+    if (this.schedule.now - this.#lastLook < 100) return false
+    this.#lastLook = this.schedule.now
+    // A key that was parked by an answer on its way when the faults stopped.
+    void this.#releaseAll()
+    return this.#traffic.isQuiet && this.#ledger.unsettled().length === 0
+  }
+
+  async #rest(isAtRest: () => boolean, withinMs: number, otherwise: () => string): Promise<void> {
+    const until = this.schedule.now + withinMs
+    let rests = false
+    await this.schedule.run(() => this.#isOver() || (rests = isAtRest()) || this.schedule.now >= until)
+    if (!rests && !this.#isOver()) this.#ledger.violate(`after ${withinMs} ms without faults: ${otherwise()}`)
+  }
+
+  async #stopAll(): Promise<void> {
+    this.#isStopping = true
+    for (const service of this.#services) void service?.stop()
+    await this.#rest(
+      () => this.#services.every((service) => service?.process.isDead ?? true),
+      30_000,
+      () => 'a service does not stop',
+    )
+  }
+}
+
+function echo(id: string, type: string, key: string): Parameters<typeof sentOf>[0] {
+  return { id, type, aggregate: 'echo', key, trouble: 'none' }
+}
+
+function serviceSettings(chance: Chance): ServiceSettings {
+  return {
+    pageSize: chance.pick([1, 2, 5, 100]),
+    lanes: chance.whole(1, 4),
+    maxTransactions: chance.whole(1, 4),
+    maxMessages: chance.pick([1, 2, 5, 100]),
+    transaction: chance.pick(['batch', 'batch', 'message']),
+    statements: chance.pick([1, 1, 2]),
+  }
+}

@@ -1,0 +1,83 @@
+import type {
+  AdvanceTarget,
+  BatchTransaction,
+  ConsumerStore,
+  FirstPositions,
+  LanePosition,
+  LaneRef,
+  PartitionPosition,
+  PartitionRef,
+  PartitionState,
+  TakeOver,
+} from '../../consumer/port.ts'
+import type { Ledger } from './ledger.ts'
+import { SimulatedBatch } from './simulated-batch.ts'
+import { connectionLost } from './simulated-outbox-store.ts'
+import type { SimulatedProcess } from './simulated-process.ts'
+import type { Surroundings } from './surroundings.ts'
+
+/** The consumers' store as one process reaches it. */
+export class SimulatedConsumerStore implements ConsumerStore {
+  readonly #world: Surroundings
+  readonly #process: SimulatedProcess
+  readonly #store: ConsumerStore
+  readonly #ledger: Ledger
+
+  constructor(world: Surroundings, process: SimulatedProcess, store: ConsumerStore, ledger: Ledger) {
+    this.#world = world
+    this.#process = process
+    this.#store = store
+    this.#ledger = ledger
+  }
+
+  positions(group: string): Promise<readonly PartitionPosition[]> {
+    return this.#call('positions', () => this.#store.positions(group))
+  }
+
+  makePositions(first: FirstPositions): Promise<void> {
+    return this.#call('make positions', () => this.#store.makePositions(first))
+  }
+
+  takeOver(request: TakeOver): Promise<PartitionState> {
+    const { partition } = request
+    return this.#call(`take over ${partition.topic}-${partition.partition}`, async () => {
+      const state = await this.#store.takeOver(request)
+      // Nothing has happened since its commit.
+      this.#ledger.tookOver(partition, epochOf(state), this.#process.name)
+      return state
+    })
+  }
+
+  reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null> {
+    return this.#call(`reload ${lane.topic}-${lane.partition}/${lane.lane}`, () => this.#store.reload(lane))
+  }
+
+  advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]> {
+    return this.#call(`advance ${partition.topic}-${partition.partition}`, () => this.#store.advance(partition, targets))
+  }
+
+  replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, offset: number): Promise<PartitionState | 'fenced'> {
+    return this.#call(`replace lanes of ${partition.topic}-${partition.partition} by ${count}`, async () => {
+      const state = await this.#store.replaceLanes(partition, from, count, offset)
+      if (state !== 'fenced') this.#ledger.tookOver(partition, epochOf(state), this.#process.name)
+      return state
+    })
+  }
+
+  async begin(lane: LaneRef): Promise<BatchTransaction> {
+    const inner = await this.#call(`begin ${lane.topic}-${lane.partition}/${lane.lane}`, () => this.#store.begin(lane))
+    return new SimulatedBatch(this.#world, this.#process, inner, lane, this.#ledger)
+  }
+
+  forgetHandled(retentionMs: number): Promise<void> {
+    return this.#call('forget handled', () => this.#store.forgetHandled(retentionMs))
+  }
+
+  #call<T>(what: string, work: () => Promise<T>): Promise<T> {
+    return this.#process.call(what, work, connectionLost)
+  }
+}
+
+function epochOf({ lanes }: PartitionState): number {
+  return Math.max(0, ...lanes.map(({ epoch }) => epoch))
+}

@@ -1,0 +1,118 @@
+import { type Consumer, type Handler, bufferPublish, onBatch, onMessage, runConsumer } from '../../consumer/index.ts'
+import type { ConsumerStore } from '../../consumer/port.ts'
+import { pause } from '../../internal/clock.ts'
+import { type OutboxStore, type Relay, runRelay } from '../../outbox/index.ts'
+import type { Transaction } from '../../message/transaction.ts'
+import { Changed, Echoed, Noted, Told, messageOf } from './events.ts'
+import type { Ledger } from './ledger.ts'
+import { SimulatedBroker } from './simulated-broker.ts'
+import { SimulatedConsumerStore } from './simulated-consumer-store.ts'
+import type { SimulatedLog } from './simulated-log.ts'
+import { SimulatedOutboxStore } from './simulated-outbox-store.ts'
+import type { SimulatedProcess } from './simulated-process.ts'
+import type { Surroundings } from './surroundings.ts'
+
+export interface ServiceParts {
+  readonly world: Surroundings
+  readonly ledger: Ledger
+  readonly outbox: OutboxStore
+  readonly consumer: ConsumerStore
+  readonly log: SimulatedLog
+  readonly settings: ServiceSettings
+}
+
+/** Alike in all processes of a schedule. */
+export interface ServiceSettings {
+  readonly pageSize: number
+  readonly lanes: number
+  readonly maxTransactions: number
+  readonly maxMessages: number
+  readonly transaction: 'batch' | 'message'
+  /** Handlers that make two statements get into each other's way when they run side by side. */
+  readonly statements: 1 | 2
+}
+
+/** One life of a service: a process with the relay and the consumer that ship. */
+export class SimulatedService {
+  readonly process: SimulatedProcess
+  readonly #parts: ServiceParts
+  readonly #relay: Relay
+  readonly #consumer: Consumer
+  #isStopping = false
+
+  /** `process` runs nothing yet; it may end at the first call. */
+  constructor(parts: ServiceParts, process: SimulatedProcess) {
+    const { world, ledger, log, settings } = parts
+    const { name } = process
+    this.#parts = parts
+    this.process = process
+    const { clock } = this.process
+    const broker = new SimulatedBroker(this.process, log)
+    this.#relay = runRelay({
+      store: new SimulatedOutboxStore(this.process, parts.outbox),
+      broker,
+      clock,
+      pageSize: settings.pageSize,
+      idleMs: 200,
+      leaseMs: 2_000,
+      maintain: false,
+    })
+    this.#consumer = runConsumer({
+      group: 'readers',
+      store: new SimulatedConsumerStore(world, this.process, parts.consumer, ledger),
+      broker,
+      clock,
+      handlers: this.#handlers(),
+      lanes: settings.lanes,
+      maxTransactions: settings.maxTransactions,
+      batch: { maxMessages: settings.maxMessages },
+      retry: { maxAttempts: 3 },
+      drainMs: 1_000,
+      lockTimeoutMs: 500,
+    })
+    // Nothing that is simulated is a reason to stop for good.
+    this.#relay.done.catch((error: unknown) => ledger.violate(`the relay of ${name} has ended: ${String(error)}`))
+    this.#consumer.done.catch((error: unknown) => ledger.violate(`the consumer of ${name} has ended: ${String(error)}`))
+  }
+
+  wake(): void {
+    if (!this.process.isDead) this.#relay.wake()
+  }
+
+  changeLanes(count: number): void {
+    if (!this.process.isDead) this.#consumer.changeLanes(count)
+  }
+
+  /** Stops in order, and then its process ends. */
+  async stop(): Promise<void> {
+    if (this.#isStopping || this.process.isDead) return
+    this.#isStopping = true
+    this.#parts.world.trace.note(this.process.name, 'is asked to stop')
+    await Promise.all([this.#consumer.stop(), this.#relay.stop()])
+    this.process.kill()
+  }
+
+  #handlers(): readonly Handler[] {
+    const { transaction } = this.#parts.settings
+    return [
+      onMessage(Changed, (message, { tx }) => this.#handle(message.id, tx, message.key), { deadLetter: 'block', transaction }),
+      onMessage(Noted, (message, { tx }) => this.#handle(message.id, tx, null), { deadLetter: 'skip' }),
+      onMessage(Told, (message, { tx }) => this.#handle(message.id, tx, null)),
+      onBatch(Echoed, async (messages, { tx }) => {
+        for (const message of messages) await this.#handle(message.id, tx, null)
+      }),
+    ]
+  }
+
+  async #handle(id: string, tx: Transaction, key: string | null): Promise<void> {
+    const { world, ledger, settings } = this.#parts
+    const { chance } = world
+    const trouble = ledger.trouble(id)
+    if (chance.isSo(0.2)) await pause(this.process.clock, chance.number() * 5)
+    if (trouble === 'poison' || (trouble === 'flaky' && chance.isSo(0.5))) throw new Error(`${id} cannot be handled`)
+    await tx.query('effect', [id])
+    if (settings.statements === 2) await tx.query('nothing', [id])
+    const echo = ledger.echo(id)
+    if (echo !== null) bufferPublish(tx, messageOf({ id: echo, type: Echoed.type, aggregate: 'echo', key, trouble: 'none' }))
+  }
+}

@@ -1,0 +1,14 @@
+import type { Chance } from './chance.ts'
+import type { FaultPlan } from './fault-plan.ts'
+import type { Schedule } from './schedule.ts'
+import type { Trace } from './trace.ts'
+
+/** What every part of a simulated world has in common. */
+export interface Surroundings {
+  readonly chance: Chance
+  readonly schedule: Schedule
+  readonly trace: Trace
+  readonly plan: FaultPlan
+  /** Faults happen still. */
+  readonly faulty: boolean
+}
