@@ -3,12 +3,12 @@
  *
  * ```ts
  * import { runRelay } from 'tidemark/outbox'
- * import { MemoryBroker } from 'tidemark/memory'
- * import { PostgresDatabase, PostgresOutboxStore, migrate } from 'tidemark/postgres'
+ * import { PostgresBroker, PostgresDatabase, PostgresOutboxStore } from 'tidemark/postgres'
  *
- * const database = new PostgresDatabase({ connectionString: process.env.DATABASE_URL })
- * await migrate(database, { set: 'service' })
- * const relay = runRelay({ store: new PostgresOutboxStore({ database }), broker: new MemoryBroker() })
+ * const database = new PostgresDatabase({ connectionString: process.env.DATABASE_URL! }) // after: tidemark migrate
+ * const broker = new PostgresBroker({ connectionString: process.env.BROKER_URL! })
+ * const relay = runRelay({ store: new PostgresOutboxStore({ database }), broker })
+ * await relay.stop()
  * ```
  *
  * @module

@@ -129,7 +129,7 @@ test('the original stops when a copy of it has gone on', async () => {
 })
 
 test('a tick that was under way in the copy is taken back: what of it is on the wire is left out, the rest is sent', async () => {
-  const place = await testDatabaseName()
+  const place = await ownDatabase()
   await on(place, async (service) => {
     await migrate(service.database, { set: 'service' })
     await publish(service, range(1, 2))
@@ -154,9 +154,40 @@ test('a tick that was under way in the copy is taken back: what of it is on the 
   expect(await wire()).toHaveLength(sentBefore + 10)
 })
 
+test('after a dump into another cluster, whose transaction ids mean nothing here, what was published is told by the old snapshots', async () => {
+  await on(await ownDatabase(), async (service) => {
+    const { database, operations } = service
+    await migrate(database, { set: 'service' })
+    await publish(service, range(1, 3))
+    await relayAll(service)
+    await publish(service, range(4, 5))
+    const sentBefore = (await wire()).length
+    // As a dump brings them: ids that this server will not reach for years.
+    await database.query(`update tidemark.outbox set xid = (xid::text::bigint + 1000000000)::text::xid8`)
+    await database.query(`update tidemark.relay set cur = format('%s:%s:', x, x)::pg_snapshot, prev = format('%s:%s:', x, x)::pg_snapshot
+      from (select max(xid::text::bigint) + 1 as x from tidemark.outbox where aggregateid in ('a', 'b') and payload in (
+        select payload from tidemark.outbox order by seq limit 6)) m`)
+    await expect(rebase({ outbox: operations, broker })).rejects.toMatchObject({
+      code: 'CONFIG_INVALID',
+      message: expect.stringContaining('from-dump'),
+    })
+    await rebase({ outbox: operations, broker, fromDump: true })
+    await publish(service, [6])
+    await relayAll(service)
+    const after = await wire()
+    expect(after).toHaveLength(sentBefore + 6)
+    expect(
+      after
+        .slice(sentBefore)
+        .filter(({ key }) => key === 'a')
+        .map(({ version }) => version),
+    ).toEqual([4, 5, 6])
+  })
+})
+
 /** A database for one test, dropped with the copies. */
-async function testDatabaseName(): Promise<string> {
-  const name = `${original.name}_own`
+async function ownDatabase(): Promise<string> {
+  const name = `${original.name}_own${copies.length}`
   copies.push(name)
   await admin.query(`create database ${name}`)
   return server.connectionString(name)
