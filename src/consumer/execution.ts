@@ -129,7 +129,7 @@ export class Execution implements StatementWatch {
     try {
       await result
       // A publish that was refused is a failure, whoever swallowed its error.
-      if (tx.published !== null) await Promise.all(tx.published)
+      if (tx.published !== null) await Promise.all(tx.published.map((message) => Promise.resolve(message)))
       if (call.exclusive) {
         await this.#quiet()
         await this.#requireOpen()
@@ -184,9 +184,8 @@ export class Execution implements StatementWatch {
 
   async #published(): Promise<OutboxMessage[]> {
     const messages: OutboxMessage[] = []
-    for (const tx of this.#transactions) {
-      if (tx.published !== null) messages.push(...(await Promise.all(tx.published)))
-    }
+    // All of them are there: no call has ended before its own were.
+    for (const tx of this.#transactions) for (const message of tx.published ?? []) messages.push(await message)
     return messages
   }
 }

@@ -204,7 +204,7 @@ export class Partitions {
       if (!this.#slots.take()) return
       this.#ready.delete(name)
       const order = owned.machine.order(lane)
-      if (order === null) this.#slots.giveBack('calm')
+      if (order === null) this.#slots.giveBack('idle')
       else this.#track(this.#runBatch(owned, order))
     }
   }

@@ -23,12 +23,13 @@ export class Slots {
     return true
   }
 
-  giveBack(outcome: 'calm' | 'conflict'): void {
+  /** `idle`: it was not used after all. */
+  giveBack(outcome: 'calm' | 'conflict' | 'idle'): void {
     this.#used -= 1
     if (outcome === 'conflict') {
       this.#limit = 1
       this.#calm = 0
-    } else if (this.#limit < this.#most && ++this.#calm >= calmBatches) {
+    } else if (outcome === 'calm' && this.#limit < this.#most && ++this.#calm >= calmBatches) {
       this.#limit += 1
       this.#calm = 0
     }
