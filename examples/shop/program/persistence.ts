@@ -29,5 +29,5 @@ export function passes(error: unknown): boolean {
   if (TidemarkError.is(error)) return error.retryable
   // A statement outside a transaction may report the broken connection as Node or Postgres does.
   const { code = '', message = '' } = (error ?? {}) as { code?: unknown; message?: string }
-  return /^(ECONN|EPIPE|ETIMEDOUT|57P0|08|53300)/.test(String(code)) || message.startsWith('Connection terminated')
+  return /^(ECONN|EPIPE|ETIMEDOUT|57P0|08|53300)/.test(String(code)) || /Connection terminated|not queryable/.test(message)
 }

@@ -5,7 +5,7 @@ import { allDatabases, openShop, servicesOf, type Shop, startShop, stopShop } fr
 import { help, parseCommandLine, type Settings } from './command-line.ts'
 import { type Interrupt, listenForInterrupt } from './interrupt.ts'
 import { loadInput } from './load-input.ts'
-import { persistently } from './persistence.ts'
+import { passes, persistently } from './persistence.ts'
 import { type Progress, progressOn } from './progress.ts'
 import { reportText } from './report-text.ts'
 import { runLive } from './run-live.ts'
@@ -47,10 +47,20 @@ async function runWith(settings: Settings, progress: Progress, signal: AbortSign
     const run = { settings, foundation, progress, signal }
     if (settings.fresh) await whileStarting(run, () => startAfresh(foundation))
     const shop = await whileStarting(run, () => openAndStart(run))
-    return await runUntilBroken(shop, purchases, run).finally(() => stopShop(shop))
+    return await runUntilBroken(shop, purchases, run).finally(() => leave(run, () => stopShop(shop)))
   } finally {
+    await leave({ progress }, () => foundation.release())
     progress.end()
-    await foundation.release()
+  }
+}
+
+/** A database that is away at the end takes nothing back: all that was reported is committed. */
+async function leave({ progress }: Pick<Run, 'progress'>, step: () => Promise<void>): Promise<void> {
+  try {
+    await step()
+  } catch (error) {
+    if (!passes(error)) throw error
+    progress.say(`Leaving without the database: ${String(error)}`)
   }
 }
 
