@@ -27,8 +27,8 @@ async function torment(
   const start = (): void => void alive.push(startRelay({ ...settings, stream: Math.floor(random() * streams) }))
   const done = { killed: 0, frozen: 0 }
   for (let stream = 0; stream < streams; stream++) alive.push(startRelay({ ...settings, stream }))
+  await Promise.all(alive.map((relay) => relay.said('taken-over')))
   start()
-  await Promise.all(alive.slice(0, streams).map((relay) => relay.said('taken-over')))
   const thaws: Promise<void>[] = []
   while (running()) {
     await pause(150 + random() * 350)
