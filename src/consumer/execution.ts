@@ -119,10 +119,19 @@ export class Execution implements StatementWatch {
       this.#finish(place, call, tx, { error })
       return
     }
-    const waiting = tx.published?.filter(isPromiseLike) ?? []
-    if (isPromiseLike(result) || waiting.length > 0 || call.exclusive) {
-      this.#settle(place, call, tx, result).catch(() => undefined)
-    } else this.#finish(place, call, tx, null)
+    if (call.exclusive) void this.#settle(place, call, tx, result)
+    else if (isPromiseLike(result)) {
+      result.then(
+        () => this.#returned(place, call, tx),
+        (error: unknown) => this.#finish(place, call, tx, { error }),
+      )
+    } else this.#returned(place, call, tx)
+  }
+
+  /** A handler that ran beside others has returned. Most have published nothing, or nothing that is still to come. */
+  #returned(place: number, call: Call, tx: HandlerTransaction): void {
+    if (tx.published?.some(isPromiseLike) === true) void this.#settle(place, call, tx, undefined)
+    else this.#finish(place, call, tx, null)
   }
 
   async #settle(place: number, call: Call, tx: HandlerTransaction, result: unknown): Promise<void> {

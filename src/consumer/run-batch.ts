@@ -206,17 +206,29 @@ const lostConnection: Failure = {
 /** One call for each message, or for each run of messages of one batch handler. */
 function callsOf(tasks: readonly Task[], isExclusive: (handler: Handler) => boolean): Call[] {
   const calls: Call[] = []
-  for (let i = 0; i < tasks.length;) {
-    const { handler } = tasks[i]!
-    let end = i + 1
-    while (handler.batch && end < tasks.length && tasks[end]!.handler === handler) end += 1
-    calls.push(callOf(handler, tasks.slice(i, end), isExclusive(handler)))
-    i = end
+  for (let start = 0, end = 0; start < tasks.length; start = end) {
+    const { handler } = tasks[start]!
+    end = start + 1
+    if (!handler.batch) {
+      calls.push(callOfOne(tasks[start]!, isExclusive(handler)))
+      continue
+    }
+    while (end < tasks.length && tasks[end]!.handler === handler) end += 1
+    calls.push(callOfRun(handler, tasks.slice(start, end), isExclusive(handler)))
   }
   return calls
 }
 
-function callOf(handler: Handler, tasks: readonly Task[], exclusive: boolean): Call {
+/** Runs for every message, so it makes no more than it must. */
+function callOfOne({ entry, handler, message }: Task, exclusive: boolean): Call {
+  const { record, envelope } = entry
+  const keys = record.key === null ? noKeys : [record.key.toString('latin1')]
+  return { handler, messages: [message], identity: envelope!.identity, timestamp: record.timestamp, keys, exclusive }
+}
+
+const noKeys: readonly string[] = []
+
+function callOfRun(handler: Handler, tasks: readonly Task[], exclusive: boolean): Call {
   const first = tasks[0]!.entry
   return {
     handler,
@@ -229,6 +241,6 @@ function callOf(handler: Handler, tasks: readonly Task[], exclusive: boolean): C
 }
 
 function keysOf(tasks: readonly Task[]): readonly string[] {
-  const keys = tasks.flatMap(({ entry: { record } }) => (record.key === null ? [] : [record.key.toString('latin1')]))
-  return keys.length > 1 ? [...new Set(keys)] : keys
+  const keys = tasks.flatMap(({ entry: { record } }) => (record.key === null ? noKeys : [record.key.toString('latin1')]))
+  return [...new Set(keys)]
 }

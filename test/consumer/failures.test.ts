@@ -208,6 +208,14 @@ describe('a handler', () => {
     expect(await outcome(careless)).toEqual({ done: sequence(20).filter((n) => n !== 7), dead: ['TRANSACTION_ABORTED'] })
   })
 
+  test('that does not wait for a failing text of several commands has failed as well', async () => {
+    const careless = onMessage(Counted, ({ id, data }, { tx }) => {
+      void tx.query(insertEffect, [id, data.key, data.n])
+      void tx.query(data.n === 7 ? 'select pg_sleep(0.05); select 1/0' : 'select 1; select 2').catch(() => undefined)
+    })
+    expect(await outcome(careless)).toEqual({ done: sequence(20).filter((n) => n !== 7), dead: ['TRANSACTION_ABORTED'] })
+  })
+
   test('that guards a statement by a savepoint has not failed', async () => {
     const guarding = counting(async ({ data }, { tx }) => {
       await tx.query('savepoint s')

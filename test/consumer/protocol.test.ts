@@ -433,10 +433,26 @@ describe('the inbox', () => {
   })
 })
 
-test('the first positions of a topic are made once, though two processes make them at the same time', async () => {
+test('the first positions of a topic are made by one process; another one that comes meanwhile waits and takes them as they are', async () => {
   const topic = { group: 'g', topic: 't', topicId: 'twice' }
-  await Promise.all([4, 9].map((offset) => store.makePositions({ topic, lanes: 2, first: [offset, offset, offset], later: [0, 0, 0] })))
-  const offsets = (await store.positions('g')).filter(({ topicId }) => topicId === 'twice').map(({ nextOffset }) => nextOffset)
-  expect(offsets).toHaveLength(3)
-  expect(new Set(offsets).size).toBe(1)
+  await elsewhere(async (session) => {
+    await session.run([
+      { text: 'begin' },
+      { text: `select pg_advisory_xact_lock(hashtextextended('tidemark positions g twice', 0))` },
+      {
+        text: `insert into tidemark.consumer_position (group_name, topic, topic_id, partition, lane, lanes, next_offset) values ('g', 't', 'twice', 0, 0, 1, 4)`,
+      },
+    ])
+    const making = store.makePositions({ topic, lanes: 2, first: [9, 9], later: [0, 0] })
+    await until('it waits', isWaiting)
+    await session.run([{ text: 'commit' }])
+    await making
+  })
+  const found = (await store.positions('g'))
+    .filter(({ topicId }) => topicId === 'twice')
+    .map(({ partition, nextOffset }) => [partition, nextOffset])
+  expect(found.sort()).toEqual([
+    [0, 4],
+    [1, 0],
+  ])
 })
