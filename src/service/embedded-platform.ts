@@ -1,6 +1,6 @@
 import type { DatabaseDriver } from '../drivers/port.ts'
 import { type EmbeddedLease, embedded } from '../drivers/postgres/embedded/index.ts'
-import { PostgresBroker, postgres, postgresBroker } from '../drivers/postgres/index.ts'
+import { type PostgresBroker, postgres, postgresBroker } from '../drivers/postgres/index.ts'
 import type { Broker } from '../message/port.ts'
 
 /** Database of the log that all embedded services of a directory share. */
