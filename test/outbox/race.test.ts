@@ -55,7 +55,7 @@ async function torment(
 
 async function race(settings: Omit<RelayProcessSettings, 'url'>): Promise<{ harm: Harm; sent: Sent[] }> {
   await reset()
-  await smallPartitions(database, settings.retention?.partitionRows ?? 1_000_000)
+  await smallPartitions(database, settings.retention?.partitionRows ?? 1_000_000, settings.retention?.ahead)
   await database.query('truncate wire, wire_owner, version')
   await database.query(`insert into version select 'key-' || lpad(n::text, 3, '0'), 0 from generate_series(0, ${keys - 1}) n`)
   const prepared =
@@ -94,7 +94,7 @@ describe.each([
   { name: 'no fence', settings: { fences: false } },
   {
     name: 'fence, rotating partitions',
-    settings: { fences: true, retention: { partitionRows: 400, keepMs: 0, everyMs: 100 } },
+    settings: { fences: true, retention: { partitionRows: 400, ahead: 25, keepMs: 0, everyMs: 100 } },
   },
   { name: 'three streams, no fence', settings: { fences: false, streams: 3 } },
 ])('16 writers, relays killed, frozen and replaced: $name', ({ settings }) => {

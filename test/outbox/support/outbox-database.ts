@@ -46,8 +46,8 @@ export function message(key: string, version: number, more: Partial<OutboxMessag
   return { id: uuidv7(), aggregateType: 'order', aggregateId: key, type: 'Changed', payload, headers: {}, ...more }
 }
 
-/** Replaces the partitions of an empty outbox by four small ones, so that some seconds of writing fill several. */
-export async function smallPartitions(database: PostgresDatabase, rows: number): Promise<void> {
+/** Replaces the partitions of an empty outbox by others, small ones for example, so that some seconds of writing fill several. */
+export async function smallPartitions(database: PostgresDatabase, rows: number, count = 4): Promise<void> {
   const schema = '"tidemark"'
   const attached = await database.query<{ name: string }>(
     `select inhrelid::regclass::text as name from pg_inherits where inhparent = 'tidemark.outbox'::regclass`,
@@ -56,7 +56,7 @@ export async function smallPartitions(database: PostgresDatabase, rows: number):
   await database.query('delete from tidemark.outbox_part')
   const [last] = await database.query<{ last: string }>('select last_value::text as last from tidemark.outbox_seq_seq')
   const from = Number(last!.last)
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < count; i++) {
     await database.use((session) => session.run(makePartition(schema, from + i * rows, from + (i + 1) * rows)))
   }
 }
