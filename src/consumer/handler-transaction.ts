@@ -91,7 +91,7 @@ export function bufferPublish(tx: Transaction, message: OutboxMessage | Promise<
 
 /** Begins or ends a transaction; `rollback to` a savepoint does not. Comments before it are skipped. */
 const ending =
-  /^(?:\s|--[^\n]*\n|\/\*[^]*?\*\/)*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b))\b/i
+  /^(?:\s|--[^\n]*\n|\/\*(?:[^*]|\*(?!\/))*\*\/)*(?:begin|start\s+transaction|commit|end|abort|prepare\s+transaction|rollback(?!\s+(?:(?:work|transaction)\s+)?to\b))\b/i
 
 function refuseEndings(text: string): void {
   // Most statements begin with another letter, and a test of one character is all they cost.
