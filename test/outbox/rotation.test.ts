@@ -109,7 +109,9 @@ test('a removal that meets a reader gives way, and is finished later', async () 
 })
 
 test('partitions come and go under writers and a relay, and nothing is lost', { timeout: 60_000 }, async () => {
-  const rotating = new PostgresOutboxStore({ database, retention: settings })
+  // Enough of them for a slow machine; a partition lasts some 50 ms here.
+  await smallPartitions(database, settings.partitionRows, 20)
+  const rotating = new PostgresOutboxStore({ database, retention: { ...settings, ahead: 20 } })
   const wire = new WireRecorder(database, { fences: true })
   const dropped: string[] = []
   await using relay = runRelay({

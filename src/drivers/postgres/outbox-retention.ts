@@ -53,9 +53,11 @@ export function keepPartitions(job: RetentionJob): Maintenance {
 export async function rotate(job: RetentionJob): Promise<void> {
   await job.database.use(async (session) => {
     try {
-      await makeAhead(session, job)
-      await sealFull(session, job)
-      while (await removeOne(session, job));
+      // Publishers need the next partition more than anybody needs the last one gone: making comes before each removal.
+      do {
+        await makeAhead(session, job)
+        await sealFull(session, job)
+      } while (await removeOne(session, job))
     } catch (error) {
       await session.run([{ text: 'rollback' }]).catch(() => undefined)
       if (!isLockTimeout(error)) throw error
