@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { crashPoints } from '../../src/internal/crash-points.ts'
 import { runRelay } from '../../src/outbox/index.ts'
@@ -78,7 +81,33 @@ describe.each(['relay:after-page', 'relay:after-send'])('a relay frozen at %s', 
   })
 })
 
-test('every crash point of the relay stands in the list once', () => {
-  expect(new Set(relayPoints).size).toBe(relayPoints.length)
-  expect(relayPoints.length).toBeGreaterThanOrEqual(10)
+const publishPoints = crashPoints.filter((name) => name.startsWith('publish:'))
+
+test.each(publishPoints)('a publisher killed at %s leaves neither the order nor its event', async (name) => {
+  await database.query('create table if not exists orders (id text primary key)')
+  expect(await publisherEnds({ TIDEMARK_CRASH_POINT: name })).toEqual([null, 'SIGKILL'])
+  await until('its transaction is gone', async () => (await counts()).open === 0)
+  expect(await counts()).toEqual({ orders: 0, messages: 0, open: 0 })
+  expect(await publisherEnds({})).toEqual([0, null])
+  expect(await counts()).toEqual({ orders: 1, messages: 1, open: 0 })
+  await database.query('drop table orders')
+})
+
+function publisherEnds(env: NodeJS.ProcessEnv): Promise<unknown[]> {
+  const program = fileURLToPath(new URL('support/publish-process.ts', import.meta.url))
+  const node = ['--import', 'tsx', '--conditions=tidemark-source', program, url]
+  return once(spawn(process.execPath, node, { stdio: 'ignore', env: { ...process.env, ...env } }), 'exit')
+}
+
+async function counts(): Promise<{ orders: number; messages: number; open: number }> {
+  const [row] = await database.query<{ orders: number; messages: number; open: number }>(
+    `select (select count(*)::int from orders) as orders, (select count(*)::int from tidemark.outbox) as messages,
+       (select count(*)::int from pg_stat_activity where datname = current_database() and state like 'idle in transaction%') as open`,
+  )
+  return row!
+}
+
+test('every crash point of outbox and relay stands in the list once, and each is tried above', () => {
+  expect(new Set(crashPoints).size).toBe(crashPoints.length)
+  expect([relayPoints.length, publishPoints.length]).toEqual([10, 2])
 })
