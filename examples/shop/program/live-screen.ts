@@ -9,17 +9,27 @@ export interface LiveScreen {
   say(text: string): void
 }
 
-export function liveScreen(stream: NodeJS.WriteStream): LiveScreen {
-  const isTerminal = stream.isTTY && process.env['TERM'] !== 'dumb'
+/** What is needed of `process.stdout`. */
+export interface ScreenStream {
+  readonly isTTY?: boolean
+  readonly columns?: number
+  write(text: string): unknown
+}
+
+export function liveScreen(stream: ScreenStream): LiveScreen {
+  const isTerminal = stream.isTTY === true && process.env['TERM'] !== 'dumb'
   if (!isTerminal) {
     const write = (text: string): void => void stream.write(`${text}\n`)
     return { intervalMs: 10_000, isTerminal, draw: (lines) => lines.forEach(write), say: write }
   }
   let drawn: readonly string[] = []
   const draw = (lines: readonly string[]): void => {
-    // Up to where the table began, and everything below it away. A line wider than the terminal would take two, so it is cut.
+    // Up to where the table began, and everything below it away. A line wider than the terminal would take two, so it is cut; some terminals
+    // do not know how wide they are.
+    const { columns = 0 } = stream
+    const width = columns > 0 ? columns - 1 : Infinity
     const up = drawn.length === 0 ? '' : `\u001b[${drawn.length}A`
-    stream.write(`${up}\u001b[J${lines.map((line) => `${line.slice(0, Math.max(stream.columns - 1, 20))}\n`).join('')}`)
+    stream.write(`${up}\u001b[J${lines.map((line) => `${line.slice(0, width)}\n`).join('')}`)
     drawn = lines
   }
   const say = (text: string): void => {
