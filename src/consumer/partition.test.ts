@@ -407,6 +407,26 @@ describe('a change of the lane count', () => {
     expect(names(machine.fetched(2, [], 8))).toContain('replaceLanes')
   })
 
+  test('moves its barrier on when a batch of unknown outcome turns out to have ended past it', () => {
+    const machine = owned()
+    machine.fetched(0, [record(0, left), record(1, right), record(2, left), record(3, right)], 4)
+    const lost = machine.order(0)!
+    machine.batchEnded(0, lost, { outcome: 'unavailable', failure }, at(0))
+    machine.changeLanes(3)
+    machine.wake(at(10_000))
+    const commands = machine.reloaded(0, 0, { position: row(0, 4), parkedKeys: [] }, at(10_000))
+    expect(names(commands)).toEqual(['fetch', 'ready'])
+    const others = machine.order(1)!
+    expect(offsets(others)).toEqual([1, 3])
+    expect(machine.batchEnded(0, others, committed(others), at(10_000))).toContainEqual({
+      do: 'replaceLanes',
+      ownership: 0,
+      from: [row(0, 4), row(1, 4)],
+      count: 3,
+      offset: 4,
+    })
+  })
+
   test('with rows that are not as known, fences', () => {
     const machine = owned()
     machine.changeLanes(3)

@@ -380,13 +380,22 @@ export class Partition {
   }
 
   #replaceIfReady(): Commands {
+    if (this.#barrier === null || this.#barrier.replacing) return []
+    const raised = this.#raiseBarrier()
     const barrier = this.#barrier
-    if (barrier === null || barrier.replacing || this.#dispatched < barrier.at) return []
     const there = this.#lanes.every((lane) => lane.activity === 'idle' && (lane.head === undefined || lane.head >= barrier.at))
-    if (!there) return []
+    if (!there || this.#dispatched < barrier.at) return raised
     barrier.replacing = true
     const from = this.#lanes.map((lane) => lane.position)
     return [{ do: 'replaceLanes', ownership: this.#ownership, from, count: barrier.count, offset: barrier.at }]
+  }
+
+  /** A batch of unknown outcome may turn out to have ended past the barrier. The other lanes must come as far, or its messages would come again. */
+  #raiseBarrier(): Commands {
+    const furthest = Math.max(...this.#lanes.map((lane) => lane.position.nextOffset))
+    if (furthest <= this.#barrier!.at) return []
+    this.#barrier = { ...this.#barrier!, at: furthest }
+    return [{ do: 'fetch' }, ...this.#readyLanes()]
   }
 }
 
