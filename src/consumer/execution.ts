@@ -71,6 +71,11 @@ export class Execution implements StatementWatch {
     return this.#stopped ?? { outcome: 'done', publish: await this.#published() }
   }
 
+  /** Nothing of it counts any more, and nothing more is taken; handlers that do not end are not waited for. */
+  abandon(): void {
+    this.#abandon(null)
+  }
+
   asks(place: number): void {
     if (this.#stopped !== null) throw abandoned()
     if (place < this.#highest) {

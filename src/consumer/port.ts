@@ -136,8 +136,11 @@ export interface BatchTransaction {
    */
   commit(end: BatchEnd): Promise<CommitOutcome>
 
-  /** Never rejects: a connection that cannot roll back is closed, which rolls back too. */
-  rollBack(): Promise<void>
+  /**
+   * Never rejects: a connection that cannot roll back is closed, which rolls back too. `at once`: without waiting for statements under way, by
+   * closing the connection.
+   */
+  rollBack(how?: 'at once'): Promise<void>
 }
 
 export interface ConsumerStore {

@@ -1,4 +1,5 @@
 import type { Clock } from '../internal/clock.ts'
+import { deferred } from '../internal/deferred.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
 import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
 import { type Call, Execution, type ExecutionOutcome } from './execution.ts'
@@ -60,10 +61,14 @@ class BatchRun {
     if (this.#signal.aborted) return { outcome: 'dropped' }
     const batch = await this.#settings.store.begin(this.#order.lane)
     const run = new AbortController()
-    const abort = (): void => run.abort()
+    const gone = deferred<'gone'>()
+    const abort = (): void => {
+      run.abort()
+      gone.resolve('gone')
+    }
     this.#signal.addEventListener('abort', abort, { once: true })
     try {
-      const result = await this.#within(batch, manner, run)
+      const result = await this.#within(batch, manner, run, gone.promise)
       if (result?.outcome !== 'committed') await batch.rollBack()
       return result
     } catch (error) {
@@ -75,12 +80,17 @@ class BatchRun {
     }
   }
 
-  async #within(batch: BatchTransaction, manner: Manner, run: AbortController): Promise<BatchResult | null> {
+  async #within(batch: BatchTransaction, manner: Manner, run: AbortController, gone: Promise<'gone'>): Promise<BatchResult | null> {
     const tasks = await this.#newTasks(batch)
     const calls = this.#calls(tasks, manner)
     const execution = new Execution(calls, batch, { attempt: this.#order.attempt, run })
-    const done: ExecutionOutcome = await execution.run()
-    if (this.#signal.aborted) return { outcome: 'dropped' }
+    const done = await Promise.race([execution.run(), gone])
+    // A handler may wait for ever; who gave the partition up does not wait for it.
+    if (done === 'gone' || this.#signal.aborted) {
+      execution.abandon()
+      await batch.rollBack('at once')
+      return { outcome: 'dropped' }
+    }
     if (done.outcome === 'abandoned') return this.#abandoned(done.by, batch)
     if (done.outcome === 'failed') return this.#failed(batch, calls[done.call]!, done.error)
     return this.#commit(batch, tasks, done)

@@ -41,6 +41,7 @@ class ConsumerRun implements Consumer {
   #fatal: { readonly error: unknown } | null = null
   #membership: Membership | null = null
   #stopped: Promise<void> | null = null
+  #starting: Promise<void>
   #cancelTick: () => void = () => undefined
   #lastForget = Number.NEGATIVE_INFINITY
   #advised = new Map<string, number>()
@@ -75,7 +76,7 @@ class ConsumerRun implements Consumer {
     this.done = promise
     this.done.catch(() => undefined)
     this.#ended = (): void => (this.#fatal === null ? resolve() : reject(this.#fatal.error))
-    void this.#start()
+    this.#starting = this.#start()
   }
 
   readonly #ended: () => void
@@ -156,7 +157,7 @@ class ConsumerRun implements Consumer {
     this.#membership = null
     this.#fetching.end().catch(() => undefined)
     this.#rejoins += 1
-    void this.#pause(this.#rejoins).then(() => this.#start())
+    this.#starting = this.#pause(this.#rejoins).then(() => this.#start())
   }
 
   /** About once a second: positions of idle lanes, and what others may want to know. */
@@ -206,6 +207,7 @@ class ConsumerRun implements Consumer {
     this.#stopping.abort()
     this.#cancelTick()
     try {
+      await this.#starting
       await this.#fetching.end()
       await this.#membership?.leave()
     } catch (error) {

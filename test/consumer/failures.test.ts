@@ -306,6 +306,23 @@ test('a failing batch is cut down to the message at fault', async () => {
   expect(consumer.status().counts.retries).toBe(3)
 })
 
+test('a handler that never ends does not keep the consumer from stopping, and nothing of it stays open', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await send(sequence(10).map((n) => countedRecord(`k${n}`, n)))
+  let stuck = 0
+  const endless = counting(async ({ data }, { tx }) => {
+    await tx.query('select 1')
+    if (data.n !== 5) return
+    stuck += 1
+    await new Promise(() => undefined)
+  })
+  const consumer = consume(broker, [endless], { drainMs: 100 })
+  await until('one is stuck', () => stuck > 0)
+  await consumer.stop()
+  await until('no transaction is open', async () => (await rows(`select from pg_stat_activity where state like 'idle in%'`)).length === 0)
+  expect((await effects()).map(({ n }) => n)).not.toContain(5)
+})
+
 test('deadlocks between lanes charge nobody', async () => {
   const { broker, send } = await memoryTopic(1)
   await rows('create table if not exists total (name text primary key, n int not null)')

@@ -69,10 +69,10 @@ export class PostgresBatch implements BatchTransaction {
     return this.#uncertain((ending as PromiseRejectedResult).reason)
   }
 
-  async rollBack(): Promise<void> {
+  async rollBack(how?: 'at once'): Promise<void> {
     if (this.#ended) return
     this.#ended = true
-    this.#session.release(await rollBack(this.#session))
+    this.#session.release(how === 'at once' ? true : await rollBack(this.#session))
   }
 
   /** All in one round trip: a failing statement keeps the commit from being reached, and nobody can stand still in between. */
