@@ -21,7 +21,7 @@ async function finalTotals(input: string): Promise<unknown> {
   return JSON.parse(stdout)
 }
 
-describe('kill -9', () => {
+describe('kill -9', { timeout: 180_000 }, () => {
   test.each([11, 12])('of the shop, again and again, then a run to the end: the totals of the file (seed %i)', async (seed) => {
     const text = randomInput(seed, lines)
     const input = await folder.write('orders.txt', text)

@@ -11,7 +11,7 @@ beforeAll(async () => {
 })
 afterAll(() => folder.remove())
 
-describe('the shop with arriving orders', () => {
+describe('the shop with arriving orders', { timeout: 180_000 }, () => {
   test('says where to look inside, says when the input is exhausted, goes on, and stops cleanly on Ctrl-C', async () => {
     const shop = folder.start('--rate', '400', '--limit', '200')
     await shop.untilSaid(/The input is exhausted/)

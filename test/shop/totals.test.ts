@@ -18,7 +18,7 @@ async function totals(...args: readonly string[]): Promise<Record<string, unknow
   return JSON.parse(stdout) as Record<string, unknown>
 }
 
-describe('--once --json', () => {
+describe('--once --json', { timeout: 180_000 }, () => {
   test('of the sample gives 6,919 = 109 + 12 + 6,798 orders, and the sums of the file', async () => {
     const report = await totals()
     expect(Object.keys(report)).toEqual([
