@@ -1,0 +1,232 @@
+/**
+ * The promises of the `ConsumerStore` port, as cases that any test runner can register; see `exercise`. Each case gets a group of its own.
+ *
+ * @module
+ */
+import assert from 'node:assert/strict'
+import type { BatchEnd, ConsumerStore, DeadLetter, LanePosition, LaneRef, PartitionRef, TopicRef } from '../consumer/port.ts'
+import type { LogRecord } from '../message/port.ts'
+import type { Transaction } from '../message/transaction.ts'
+import type { Case } from './case.ts'
+
+/** A store, and what a handler may do through its transactions. */
+export interface ConsumerStoreFixture {
+  readonly store: ConsumerStore
+  /** A group that nobody else uses. */
+  readonly group: string
+  /** Does something in a batch's transaction that shows when it has committed. */
+  effect(tx: Transaction, name: string): Promise<void>
+  /** What was done and committed, in any order. */
+  effects(): Promise<readonly string[]>
+  /** Offsets of the messages that wait behind parked keys, in order. */
+  queued(partition: PartitionRef): Promise<readonly number[]>
+  deadLetters(): Promise<number>
+}
+
+const lockTimeoutMs = 1_000
+
+function topicOf({ group }: ConsumerStoreFixture): TopicRef {
+  return { group, topic: 'things', topicId: '00000000-0000-4000-8000-000000000001' }
+}
+
+/** Two lanes of one partition, taken over. */
+async function owned(fixture: ConsumerStoreFixture): Promise<{ partition: PartitionRef; lanes: readonly LanePosition[] }> {
+  const topic = topicOf(fixture)
+  await fixture.store.makePositions({ topic, lanes: 2, first: [0], later: [0] })
+  const partition = { ...topic, partition: 0 }
+  const { lanes } = await fixture.store.takeOver({ partition, lockTimeoutMs })
+  return { partition, lanes }
+}
+
+function batchEnd(position: LanePosition, rest: Partial<BatchEnd> = {}): BatchEnd {
+  const { nextOffset, highWater } = position
+  return { position, nextOffset: nextOffset + 1, highWater, handled: [], queue: [], deadLetter: null, publish: [], ...rest }
+}
+
+async function commit(fixture: ConsumerStoreFixture, lane: LaneRef, end: BatchEnd, effect?: string): Promise<string> {
+  const batch = await fixture.store.begin(lane)
+  if (effect !== undefined) await fixture.effect(batch.tx, effect)
+  assert.equal(await batch.status(), 'open')
+  const { outcome } = await batch.commit(end)
+  await batch.rollBack()
+  return outcome
+}
+
+function record(offset: number, key: string | null): LogRecord {
+  const bytes = key === null ? null : Buffer.from(key)
+  return { topic: 'things', partition: 0, offset, timestamp: 1_750_000_000_000, key: bytes, value: Buffer.from('{}'), headers: [] }
+}
+
+function deadLetter(of: LogRecord, policy: 'block' | 'skip'): DeadLetter {
+  const about = { messageId: null, type: null, handler: null, codeVersion: null, stack: null }
+  return { ...about, record: of, policy, errorClass: 'Error', reason: 'no', attempts: [{ at: 1_750_000_000_000, error: 'no' }] }
+}
+
+const base64 = (text: string): string => Buffer.from(text).toString('base64')
+
+export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
+  {
+    name: 'positions are made once, from the first offsets for a topic never read, from the later ones for partitions that came since',
+    async run({ store, group, ...rest }) {
+      const topic = topicOf({ store, group, ...rest })
+      const make = (first: readonly number[], later: readonly number[]): Promise<void> =>
+        store.makePositions({ topic, lanes: 2, first, later })
+      await Promise.all([make([5, 6], [1, 2]), make([5, 6], [1, 2])])
+      await make([7, 7, 7], [3, 3, 3])
+      const positions = (await store.positions(group)).map(({ partition, nextOffset }) => [partition, nextOffset])
+      assert.deepEqual(
+        positions.sort(([a], [b]) => a! - b!),
+        [
+          [0, 5],
+          [1, 6],
+          [2, 3],
+        ],
+      )
+    },
+  },
+  {
+    name: 'a take-over raises every epoch, and finds nothing where there are no positions',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const again = await fixture.store.takeOver({ partition, lockTimeoutMs })
+      assert.deepEqual(
+        again.lanes.map(({ lane, epoch }) => [lane, epoch]),
+        lanes.map(({ lane, epoch }) => [lane, epoch + 1]),
+      )
+      assert.deepEqual(await fixture.store.takeOver({ partition: { ...partition, partition: 9 }, lockTimeoutMs }), {
+        lanes: [],
+        parkedKeys: [],
+      })
+    },
+  },
+  {
+    name: 'a batch commits its effects together with its position and high water',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const highWater = { 's.1/1/0': [3, 7] } as const
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { nextOffset: 4, highWater }), 'done'), 'committed')
+      assert.deepEqual(await fixture.effects(), ['done'])
+      const read = await fixture.store.reload({ ...partition, lane: 0 })
+      assert.deepEqual([read?.position.nextOffset, read?.position.highWater], [4, highWater])
+      assert.equal((await fixture.store.reload({ ...partition, lane: 1 }))?.position.nextOffset, 0)
+    },
+  },
+  {
+    name: 'a batch that is rolled back leaves nothing',
+    async run(fixture) {
+      const { partition } = await owned(fixture)
+      const batch = await fixture.store.begin({ ...partition, lane: 0 })
+      await fixture.effect(batch.tx, 'undone')
+      await batch.rollBack()
+      assert.deepEqual(await fixture.effects(), [])
+    },
+  },
+  ...(['epoch', 'nextOffset', 'holds'] as const).map((column): Case<ConsumerStoreFixture> => ({
+    name: `a batch that finds another ${column} than it began with has moved, and leaves nothing`,
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const position = { ...lanes[0]!, [column]: lanes[0]![column] + 1 }
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(position, { nextOffset: 9 }), 'undone'), 'moved')
+      assert.deepEqual(await fixture.effects(), [])
+      assert.equal((await fixture.store.reload({ ...partition, lane: 0 }))?.position.nextOffset, 0)
+    },
+  })),
+  {
+    name: 'an owner that another one took over from commits nothing any more',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const batch = await fixture.store.begin({ ...partition, lane: 0 })
+      await fixture.effect(batch.tx, 'undone')
+      await fixture.store.takeOver({ partition, lockTimeoutMs })
+      assert.equal((await batch.commit(batchEnd(lanes[0]!))).outcome, 'moved')
+      await batch.rollBack()
+      assert.deepEqual(await fixture.effects(), [])
+    },
+  },
+  {
+    name: 'handled ids are found by later batches of the group, and one that comes again is a duplicate',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { handled: ['b', 'a'] }), 'done'), 'committed')
+      const batch = await fixture.store.begin({ ...partition, lane: 1 })
+      assert.deepEqual([...(await batch.alreadyHandled(['a', 'b', 'c']))].sort(), ['a', 'b'])
+      await batch.rollBack()
+      assert.equal(await commit(fixture, { ...partition, lane: 1 }, batchEnd(lanes[1]!, { handled: ['c', 'a'] }), 'undone'), 'duplicate')
+      assert.deepEqual(await fixture.effects(), ['done'])
+    },
+  },
+  {
+    name: 'a dead letter that blocks parks its key, and messages queue behind it, in order',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const lane = { ...partition, lane: 0 }
+      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { deadLetter: deadLetter(record(0, 'k'), 'block') })), 'committed')
+      const after = await fixture.store.reload(lane)
+      assert.deepEqual(after?.parkedKeys, [base64('k')])
+      assert.equal(await fixture.deadLetters(), 1)
+      const queue = [record(2, 'k'), record(5, 'k')]
+      assert.equal(await commit(fixture, lane, batchEnd(after!.position, { nextOffset: 6, queue })), 'committed')
+      assert.deepEqual(await fixture.queued(partition), [0, 2, 5])
+      assert.deepEqual((await fixture.store.takeOver({ partition, lockTimeoutMs })).parkedKeys, [base64('k')])
+    },
+  },
+  {
+    name: 'a dead letter that is skipped parks nothing',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const lane = { ...partition, lane: 0 }
+      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { deadLetter: deadLetter(record(0, null), 'skip') })), 'committed')
+      assert.deepEqual((await fixture.store.reload(lane))?.parkedKeys, [])
+      assert.equal(await fixture.deadLetters(), 1)
+    },
+  },
+  {
+    name: 'messages are not queued behind a key that is not parked: it was released',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const lane = { ...partition, lane: 0 }
+      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { queue: [record(0, 'k')] }), 'undone'), 'released')
+      assert.deepEqual(await fixture.effects(), [])
+      assert.equal((await fixture.store.reload(lane))?.position.nextOffset, 0)
+    },
+  },
+  {
+    name: 'idle lanes move forward, never back, and only for their owner',
+    async run(fixture) {
+      const { partition, lanes } = await owned(fixture)
+      const [{ epoch }] = [lanes[0]!]
+      const moved = await fixture.store.advance(partition, [
+        { lane: 0, epoch, offset: 7 },
+        { lane: 1, epoch: epoch - 1, offset: 7 },
+      ])
+      assert.deepEqual(
+        moved.map(({ lane, nextOffset }) => [lane, nextOffset]),
+        [[0, 7]],
+      )
+      assert.deepEqual(await fixture.store.advance(partition, [{ lane: 0, epoch, offset: 5 }]), [])
+      assert.equal((await fixture.store.reload({ ...partition, lane: 0 }))?.position.nextOffset, 7)
+    },
+  },
+  {
+    name: 'lanes are replaced by others above every epoch, with the highest of each high water; rows that are not as given fence',
+    async run(fixture) {
+      const { store } = fixture
+      const { partition, lanes } = await owned(fixture)
+      const water = { a: [1, 5], b: [2, 2] } as const
+      await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { nextOffset: 3, highWater: water }))
+      await commit(fixture, { ...partition, lane: 1 }, batchEnd(lanes[1]!, { nextOffset: 3, highWater: { a: [1, 9] } }))
+      assert.equal(await store.replaceLanes(partition, lanes, 3, 3), 'fenced')
+      const rows = [(await store.reload({ ...partition, lane: 0 }))!.position, (await store.reload({ ...partition, lane: 1 }))!.position]
+      const state = await store.replaceLanes(partition, rows, 3, 3)
+      assert.ok(state !== 'fenced')
+      assert.deepEqual(
+        state.lanes.map(({ lane, lanes: count, nextOffset }) => [lane, count, nextOffset]),
+        [0, 1, 2].map((lane) => [lane, 3, 3]),
+      )
+      for (const { epoch, highWater } of state.lanes) {
+        assert.ok(epoch > Math.max(...rows.map((row) => row.epoch)))
+        assert.deepEqual(highWater, { a: [1, 9], b: [2, 2] })
+      }
+    },
+  },
+]

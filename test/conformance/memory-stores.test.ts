@@ -1,0 +1,43 @@
+import { consumerStoreCases, exercise, outboxStoreCases } from '../../src/conformance/index.ts'
+import { MemoryConsumerStore, MemoryDatabase, MemoryOutboxStore, memoryView } from '../../src/drivers/memory/index.ts'
+import { vitestRunner } from './vitest-runner.ts'
+
+exercise(
+  outboxStoreCases,
+  {
+    offers: [],
+    async open() {
+      const database = new MemoryDatabase()
+      return {
+        store: new MemoryOutboxStore({ database }),
+        begin: async () => {
+          const tx = database.begin()
+          return { tx, commit: async () => tx.commit(), rollBack: async () => tx.rollBack() }
+        },
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  consumerStoreCases,
+  {
+    offers: [],
+    async open() {
+      const database = new MemoryDatabase()
+      const store = new MemoryConsumerStore({ database })
+      return {
+        store,
+        group: 'group',
+        effect: async (tx, name) => memoryView(tx).set(name, true),
+        effects: async () => database.data.entries().map(([name]) => name),
+        queued: async (partition) => [...store.parked(partition).values()].flat().map(({ record }) => record.offset),
+        deadLetters: async () => store.deadLetters.length,
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)

@@ -1,0 +1,67 @@
+import { randomUUID } from 'node:crypto'
+import { afterAll } from 'vitest'
+import { consumerStoreCases, exercise, outboxStoreCases } from '../../src/conformance/index.ts'
+import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
+import { PostgresConsumerStore, PostgresOutboxStore } from '../../src/drivers/postgres/index.ts'
+import { migrate } from '../../src/drivers/postgres/migrations/migrate.ts'
+import { pgTransaction } from '../../src/drivers/postgres/foreign-transactions.ts'
+import { testDatabase } from '../support/postgres.ts'
+import { vitestRunner } from './vitest-runner.ts'
+
+const { connectionString, pool } = await testDatabase('stores')
+const database = new PostgresDatabase({ connectionString: connectionString() })
+afterAll(() => database.close())
+await migrate(database, { set: 'service' })
+await database.query('create table effect (group_name text, name text)')
+const clients = pool({ max: 4 })
+
+exercise(
+  outboxStoreCases,
+  {
+    offers: [],
+    async open() {
+      await database.query('truncate tidemark.outbox, tidemark.relay, tidemark.relay_parked, tidemark.relay_held, tidemark.relay_topic')
+      return {
+        store: new PostgresOutboxStore({ database }),
+        begin: async () => {
+          const client = await clients.connect()
+          await client.query('begin')
+          const end = async (how: string): Promise<void> => {
+            await client.query(how)
+            client.release()
+          }
+          return { tx: pgTransaction(client), commit: () => end('commit'), rollBack: () => end('rollback') }
+        },
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  consumerStoreCases,
+  {
+    offers: [],
+    async open() {
+      const group = randomUUID()
+      return {
+        store: new PostgresConsumerStore({ database }),
+        group,
+        effect: async (tx, name) => void (await tx.query('insert into effect values ($1, $2)', [group, name])),
+        effects: async () =>
+          (await database.query('select name from effect where group_name = $1', [group])).map(({ name }) => String(name)),
+        queued: async (partition) => {
+          const text = 'select log_offset from tidemark.parked_msg where group_name = $1 and partition = $2 order by log_offset'
+          return (await database.query(text, [group, partition.partition])).map(({ log_offset }) => Number(log_offset))
+        },
+        deadLetters: async () => {
+          const [row] = await database.query('select count(*) as letters from tidemark.dead_letter where group_name = $1', [group])
+          return Number(row!['letters'])
+        },
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
