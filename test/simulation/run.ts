@@ -8,7 +8,11 @@ import { parseArgs } from 'node:util'
 import { simulate } from '../../src/testing/index.ts'
 
 const { values } = parseArgs({
-  options: { seeds: { type: 'string', default: '1000' }, from: { type: 'string', default: '1' }, trace: { type: 'boolean', default: false } },
+  options: {
+    seeds: { type: 'string', default: '1000' },
+    from: { type: 'string', default: '1' },
+    trace: { type: 'boolean', default: false },
+  },
 })
 const first = Number(values.from)
 const started = performance.now()

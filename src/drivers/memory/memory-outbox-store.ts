@@ -8,7 +8,6 @@ import { MemoryRelayStream } from './memory-relay-stream.ts'
 import { MemoryTransaction } from './memory-transaction.ts'
 
 export interface MemoryOutboxOptions {
-  /** @default a database of its own */
   readonly database: MemoryDatabase
   /** Relay streams the keys are shared out to. @default 1 */
   readonly streams?: number
@@ -19,12 +18,13 @@ export interface MemoryOutboxOptions {
  * locks of the keys. Rows are removed once published.
  */
 export class MemoryOutboxStore implements OutboxStore {
+  /** What is stored, for whoever looks in from outside: a simulation, a test. */
+  readonly tables: MemoryOutbox
   readonly #database: MemoryDatabase
-  readonly #outbox: MemoryOutbox
 
   constructor({ database, streams = 1 }: MemoryOutboxOptions) {
     this.#database = database
-    this.#outbox = new MemoryOutbox(database.clock, streams)
+    this.tables = new MemoryOutbox(database.clock, streams)
   }
 
   async append(tx: Transaction, messages: readonly OutboxMessage[], { keyLocked = false }: AppendHints = {}): Promise<void> {
@@ -34,36 +34,36 @@ export class MemoryOutboxStore implements OutboxStore {
     for (const key of keys) await tx.lock(`outbox ${key}`)
     await this.#database.step('append', tx)
     const createdAt = new Date(this.#database.clock.now())
-    const rows = messages.map((message) => ({ ...message, seq: this.#outbox.draw(), createdAt }))
-    tx.stage((commit) => this.#outbox.add(rows, commit))
+    const rows = messages.map((message) => ({ ...message, seq: this.tables.draw(), createdAt }))
+    tx.stage((commit) => this.tables.add(rows, commit))
   }
 
   async pending(): Promise<number> {
     const { commits } = this.#database
-    const waiting = this.#outbox.streams.map((row) => {
-      const unpublished = this.#outbox.between(row, row.cur, commits).length
-      return unpublished + (row.finished ? 0 : 1) + this.#outbox.releasing(row).length
+    const waiting = this.tables.streams.map((row) => {
+      const unpublished = this.tables.between(row, row.cur, commits).length
+      return unpublished + (row.finished ? 0 : 1) + this.tables.releasing(row).length
     })
     return waiting.reduce((sum, one) => sum + one, 0)
   }
 
   async openStream(stream: number): Promise<RelayStream> {
-    const row = this.#outbox.streams[stream]
-    if (row !== undefined) return new MemoryRelayStream(this.#database, this.#outbox, row)
+    const row = this.tables.streams[stream]
+    if (row !== undefined) return new MemoryRelayStream(this.#database, this.tables, row)
     throw new TidemarkError(
       'CONFIG_INVALID',
-      `This outbox has ${this.#outbox.streams.length} stream(s); number ${stream} is not among them.`,
+      `This outbox has ${this.tables.streams.length} stream(s); number ${stream} is not among them.`,
     )
   }
 
   /** Keys that are held back because the broker refused a message of theirs. */
   async parked(): Promise<readonly Readonly<ParkedRow>[]> {
-    return [...this.#outbox.parked.values()].map((key) => ({ ...key }))
+    return [...this.tables.parked.values()].map((key) => ({ ...key }))
   }
 
   /** Lets the next tick send what was held of a key, in order. `false`: it is not parked, or being released. */
   async release(key: Pick<OutboxMessage, 'aggregateType' | 'aggregateId'>): Promise<boolean> {
-    const parked = this.#outbox.parked.get(keyOf(key))
+    const parked = this.tables.parked.get(keyOf(key))
     if (parked === undefined || parked.releasing) return false
     parked.releasing = true
     return true

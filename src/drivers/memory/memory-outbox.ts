@@ -90,7 +90,7 @@ export class MemoryOutbox {
 
   /** The rows of a tick by number, those included that it releases. */
   rowsOf(row: StreamRow, { tick, prev, cur }: Tick): readonly CommittedRow[] {
-    const of = `${row.stream}/${tick}`
+    const of = `${row.stream}/${tick}/${prev}/${cur}`
     if (this.#page?.of !== of) {
       const released = [...this.held.values()].filter((held) => held.releaseTick === tick && this.streamOf(held.row) === row.stream)
       const rows = [...this.between(row, Number(prev), Number(cur)), ...released.map((held) => held.row)]

@@ -21,7 +21,8 @@ export interface Sent {
 interface Entry extends Sent {
   /** Place in the order of the commits. */
   readonly place: number
-  onWire: boolean
+  /** Place of its first copy among all records; `null`: not on the wire. */
+  wire: number | null
   end: 'waiting' | 'handled' | 'dead' | 'queued'
 }
 
@@ -33,10 +34,12 @@ export class Ledger {
   readonly #entries = new Map<string, Entry>()
   readonly #lastOnWire = new Map<string, number>()
   readonly #lastEffect = new Map<string, number>()
+  readonly #lastOfBatch = new WeakMap<object, number>()
   /** Keys that a dead letter blocks. */
   readonly #blocked = new Set<string>()
   readonly #owners = new Map<string, { readonly epoch: number; readonly process: string }>()
   #violation: string | null = null
+  #records = 0
 
   /** The first broken promise. */
   get violation(): string | null {
@@ -63,7 +66,7 @@ export class Ledger {
   published(messages: readonly Sent[]): void {
     for (const message of messages) {
       if (this.#entries.has(message.id)) this.violate(`P3: ${message.id} was published twice`)
-      this.#entries.set(message.id, { ...message, place: this.#entries.size, onWire: false, end: 'waiting' })
+      this.#entries.set(message.id, { ...message, place: this.#entries.size, wire: null, end: 'waiting' })
     }
   }
 
@@ -72,8 +75,9 @@ export class Ledger {
     const id = idOf(record)
     const entry = this.#entries.get(id)
     if (entry === undefined) return this.violate(`P1: ${id} is on the wire, and was never committed`)
-    if (entry.onWire) return
-    entry.onWire = true
+    this.#records += 1
+    if (entry.wire !== null) return
+    entry.wire = this.#records
     if (entry.key !== null && !entry.foreign) this.#rises(this.#lastOnWire, entry, 'is on the wire')
   }
 
@@ -81,8 +85,8 @@ export class Ledger {
     this.#owners.set(nameOf(partition), { epoch, process })
   }
 
-  /** A handler's effect has committed. */
-  effect(lane: LaneRef, id: string, process: string): void {
+  /** A handler's effect has committed, as the next one of its batch. */
+  effect(lane: LaneRef, id: string, process: string, batch: object): void {
     const entry = this.#entries.get(id)
     if (entry === undefined) return this.violate(`P1: ${process} handled ${id}, which was never committed`)
     if (entry.end !== 'waiting') this.violate(`P3: ${process} handled ${id} in lane ${lane.lane}, which was ${entry.end} before`)
@@ -90,13 +94,18 @@ export class Ledger {
     if (entry.key !== null && this.#blocked.has(entry.key))
       this.violate(`P2: ${id} took effect behind a dead letter that blocks ${entry.key}`)
     entry.end = 'handled'
+    // Of a foreign one any copy may have been the handled one.
+    const wire = entry.foreign || entry.wire === null ? Number.POSITIVE_INFINITY : entry.wire
+    // Also those of different keys: the outcome of a batch is that of running it one by one.
+    if ((this.#lastOfBatch.get(batch) ?? 0) > wire) this.violate(`${id} took effect after a later message of its batch`)
+    if (wire < Number.POSITIVE_INFINITY) this.#lastOfBatch.set(batch, wire)
     if (entry.key !== null) this.#rises(this.#lastEffect, entry, 'took effect')
   }
 
   /** A batch has committed. */
   committed(lane: LaneRef, { position, deadLetter, queue }: BatchEnd, process: string): void {
     const owner = this.#owners.get(nameOf(lane))
-    if (owner !== undefined && position.epoch < owner.epoch) {
+    if (owner !== undefined && (position.epoch < owner.epoch || process !== owner.process)) {
       this.violate(`${process} committed with epoch ${position.epoch} after ${owner.process} had taken over with ${owner.epoch}`)
     }
     for (const record of queue) this.#queued(idOf(record))
@@ -106,8 +115,8 @@ export class Ledger {
   /** Messages that are not where they have to come to in the end. */
   unsettled(): readonly string[] {
     const found: string[] = []
-    for (const { id, onWire, end, routed, echo } of this.#entries.values()) {
-      if (!onWire) found.push(`${id} is not on the wire`)
+    for (const { id, wire, end, routed, echo } of this.#entries.values()) {
+      if (wire === null) found.push(`${id} is not on the wire`)
       else if (routed && end === 'waiting') found.push(`${id} is neither handled, nor dead, nor queued behind a dead letter`)
       if (echo !== null && end === 'handled' && !this.#entries.has(echo)) this.violate(`P3: ${id} was handled without its ${echo}`)
     }

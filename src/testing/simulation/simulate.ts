@@ -19,8 +19,8 @@ import { Traffic } from './traffic.ts'
 export interface SimulationOptions {
   /** Stores to put in place of the right ones, to see that they are found out. */
   readonly broken?: {
-    readonly outbox?: (store: OutboxStore) => OutboxStore
-    readonly consumer?: (store: ConsumerStore) => ConsumerStore
+    readonly outbox?: (store: MemoryOutboxStore) => OutboxStore
+    readonly consumer?: (store: MemoryConsumerStore) => ConsumerStore
   }
   readonly plan?: Partial<FaultPlan>
 }
@@ -78,7 +78,8 @@ class World implements Surroundings {
     this.plan = { ...faultPlan(chance), ...plan }
     const ledger = this.#ledger
     const database = new MemoryDatabase({ clock: schedule.clock, step: (what) => this.#step(what) })
-    const outbox = (this.#outbox = new MemoryOutboxStore({ database }))
+    this.#outbox = new MemoryOutboxStore({ database })
+    const outbox = broken.outbox?.(this.#outbox) ?? this.#outbox
     const consumer = new MemoryConsumerStore({
       database,
       standstillMs: 1_500,
@@ -91,7 +92,7 @@ class World implements Surroundings {
     const parts = {
       world: this,
       ledger,
-      outbox: broken.outbox?.(outbox) ?? outbox,
+      outbox,
       consumer: broken.consumer?.(consumer) ?? consumer,
       log: this.#log,
       settings: serviceSettings(chance),
@@ -145,11 +146,12 @@ class World implements Surroundings {
 
   /** A place where a service runs: when its process ends, another one is started. */
   #live(place: number): void {
+    if (this.#isStopping) return
     this.#lives += 1
     const process = new SimulatedProcess(this, `p${place}.${this.#lives}`)
     process.whenDead(() => {
       const afterMs = this.faulty ? this.chance.pick([1, 100, 2_000]) : 1
-      if (!this.#isStopping) this.schedule.after(afterMs, () => this.#live(place))
+      this.schedule.after(afterMs, () => this.#live(place))
     })
     this.trace.note(process.name, 'starts')
     this.#services[place] = this.#start(process)
@@ -160,13 +162,14 @@ class World implements Surroundings {
   /** What operators do. */
   #lead(): void {
     const { chance, plan, schedule } = this
-    schedule.after(chance.number() * 1_000, () => {
+    const ms = chance.number() * 600
+    schedule.after(ms, () => {
       if (!this.faulty) return
       const service = chance.pick(this.#services)
       if (service !== undefined) {
-        if (chance.isSo(plan.restarts / 2)) void service.stop()
-        if (chance.isSo(plan.laneChanges / 2)) service.changeLanes(chance.whole(1, 4))
-        if (chance.isSo(0.2)) void this.#releaseAll()
+        if (chance.isSo(plan.restarts * 0.3)) void service.stop()
+        if (chance.isSo(plan.laneChanges * 0.3)) service.changeLanes(chance.whole(1, 4))
+        if (chance.isSo(0.1)) void this.#releaseAll()
       }
       this.#lead()
     })
@@ -178,6 +181,8 @@ class World implements Surroundings {
 
   async #releaseAll(): Promise<void> {
     for (const key of await this.#outbox.parked()) {
+      // Its page may be on its way a second time: a refusal has to be the same then, or what it leaves out would be taken for a repeat.
+      if (key.releasing) continue
       // Nobody releases what he has not mended, but in haste.
       if (!this.faulty || this.chance.isSo(0.7)) this.#log.mend(topicOf(key.aggregateType), key.aggregateId)
       await this.#outbox.release(key)
@@ -229,5 +234,7 @@ function serviceSettings(chance: Chance): ServiceSettings {
     maxMessages: chance.pick([1, 2, 5, 100]),
     transaction: chance.pick(['batch', 'batch', 'message']),
     statements: chance.pick([1, 1, 2]),
+    sessionTimeoutMs: chance.pick([400, 3_000, 3_000]),
+    leaseMs: chance.pick([400, 2_000, 2_000]),
   }
 }

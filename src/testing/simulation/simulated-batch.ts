@@ -75,7 +75,7 @@ export class SimulatedBatch implements BatchTransaction {
   /** What a statement does is decided when it is asked for: statements of one connection keep their order. */
   async #query<R extends Row>(text: string, [id]: readonly unknown[]): Promise<R[]> {
     if (this.#connection !== 'open') throw connectionLost()
-    if (text === 'effect') this.#server.stage(() => this.#ledger.effect(this.#lane, String(id), this.#process.name))
+    if (text === 'effect') this.#server.stage(() => this.#ledger.effect(this.#lane, String(id), this.#process.name, this))
     await this.#call(`${text} of ${String(id)}`, () => Promise.resolve())
     return []
   }

@@ -17,10 +17,6 @@ import type {
 import type { SimulatedProcess } from './simulated-process.ts'
 import type { SimulatedLog } from './simulated-log.ts'
 
-/** Short ones, so that a schedule need not last long to see them pass. */
-const sessionTimeoutMs = 3_000
-const drainTimeoutMs = 4_000
-
 /** The broker as one process reaches it: every call and every heartbeat can be lost. */
 export class SimulatedBroker implements Broker {
   readonly traits: BrokerTraits
@@ -53,7 +49,7 @@ export class SimulatedBroker implements Broker {
   }
 
   async join(options: MembershipOptions, listener: AssignmentListener): Promise<Membership> {
-    const { group, topics, clientId = null } = options
+    const { group, topics, clientId = null, sessionTimeoutMs = 3_000, drainTimeoutMs = 4_000 } = options
     const memberId = `${this.#process.name}/${this.#log.nextMember()}`
     const coordinator = {
       beat: (beat: Omit<Heartbeat, 'now' | 'memberId'>) =>

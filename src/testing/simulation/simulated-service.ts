@@ -1,7 +1,8 @@
-import { type Consumer, type Handler, bufferPublish, onBatch, onMessage, runConsumer } from '../../consumer/index.ts'
+import { type Consumer, type Handler, type HandlerContext, bufferPublish, onBatch, onMessage, runConsumer } from '../../consumer/index.ts'
 import type { ConsumerStore } from '../../consumer/port.ts'
 import { pause } from '../../internal/clock.ts'
 import { type OutboxStore, type Relay, runRelay } from '../../outbox/index.ts'
+import type { Message } from '../../message/message.ts'
 import type { Transaction } from '../../message/transaction.ts'
 import { Changed, Echoed, Noted, Told, messageOf } from './events.ts'
 import type { Ledger } from './ledger.ts'
@@ -28,6 +29,9 @@ export interface ServiceSettings {
   readonly maxTransactions: number
   readonly maxMessages: number
   readonly transaction: 'batch' | 'message'
+  /** A short one makes owners that are given up while they work. */
+  readonly sessionTimeoutMs: number
+  readonly leaseMs: number
   /** Handlers that make two statements get into each other's way when they run side by side. */
   readonly statements: 1 | 2
 }
@@ -38,6 +42,7 @@ export class SimulatedService {
   readonly #parts: ServiceParts
   readonly #relay: Relay
   readonly #consumer: Consumer
+  readonly #busy = new WeakMap<AbortSignal, Set<string>>()
   #isStopping = false
 
   /** `process` runs nothing yet; it may end at the first call. */
@@ -54,7 +59,7 @@ export class SimulatedService {
       clock,
       pageSize: settings.pageSize,
       idleMs: 200,
-      leaseMs: 2_000,
+      leaseMs: settings.leaseMs,
       maintain: false,
     })
     this.#consumer = runConsumer({
@@ -68,6 +73,7 @@ export class SimulatedService {
       batch: { maxMessages: settings.maxMessages },
       retry: { maxAttempts: 3 },
       drainMs: 1_000,
+      sessionTimeoutMs: settings.sessionTimeoutMs,
       lockTimeoutMs: 500,
     })
     // Nothing that is simulated is a reason to stop for good.
@@ -95,20 +101,35 @@ export class SimulatedService {
   #handlers(): readonly Handler[] {
     const { transaction } = this.#parts.settings
     return [
-      onMessage(Changed, (message, { tx }) => this.#handle(message.id, tx, message.key), { deadLetter: 'block', transaction }),
-      onMessage(Noted, (message, { tx }) => this.#handle(message.id, tx, null), { deadLetter: 'skip' }),
-      onMessage(Told, (message, { tx }) => this.#handle(message.id, tx, null)),
+      onMessage(Changed, (message, context) => this.#handleAlone(message, context), { deadLetter: 'block', transaction }),
+      onMessage(Noted, (message, context) => this.#handleAlone(message, context), { deadLetter: 'skip' }),
+      onMessage(Told, (message, context) => this.#handleAlone(message, context)),
       onBatch(Echoed, async (messages, { tx }) => {
-        for (const message of messages) await this.#handle(message.id, tx, null)
+        for (const message of messages) await this.#handle(message, tx)
       }),
     ]
   }
 
-  async #handle(id: string, tx: Transaction, key: string | null): Promise<void> {
+  /** No other message of its key may be under way in the same run of a batch, each of which has a signal of its own. */
+  async #handleAlone(message: Message, { tx, signal }: HandlerContext): Promise<void> {
+    const { ledger } = this.#parts
+    const busy = this.#busy.get(signal) ?? new Set<string>()
+    this.#busy.set(signal, busy)
+    const key = `${message.type === Told.type ? Told.aggregate : Changed.aggregate}/${message.key ?? message.id}`
+    if (busy.has(key)) ledger.violate(`P2: ${message.id} ran beside another message of ${key}`)
+    busy.add(key)
+    try {
+      await this.#handle(message, tx)
+    } finally {
+      busy.delete(key)
+    }
+  }
+
+  async #handle({ id, key }: Message, tx: Transaction): Promise<void> {
     const { world, ledger, settings } = this.#parts
     const { chance } = world
     const trouble = ledger.trouble(id)
-    if (chance.isSo(0.2)) await pause(this.process.clock, chance.number() * 5)
+    if (chance.isSo(world.plan.slowHandlers)) await pause(this.process.clock, chance.number() * 100)
     if (trouble === 'poison' || (trouble === 'flaky' && chance.isSo(0.5))) throw new Error(`${id} cannot be handled`)
     await tx.query('effect', [id])
     if (settings.statements === 2) await tx.query('nothing', [id])

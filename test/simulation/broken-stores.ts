@@ -1,0 +1,162 @@
+import type { BatchEnd, BatchTransaction, ConsumerStore, LaneRef } from '../../src/consumer/port.ts'
+import type { MemoryConsumerStore, MemoryOutboxStore } from '../../src/drivers/memory/index.ts'
+import type { OutboxStore, RelayStream } from '../../src/outbox/port.ts'
+import type { SimulationOptions } from '../../src/testing/index.ts'
+
+/** Stores without one of their safeguards. The simulation is worth something if it finds each of them. */
+export interface BrokenStore {
+  /** What is missing. */
+  readonly without: string
+  readonly broken: NonNullable<SimulationOptions['broken']>
+  /** Schedules within which it must be found: several times as many as it took. */
+  readonly within: number
+}
+
+export const brokenStores: readonly BrokenStore[] = [
+  {
+    without: 'the epoch in the compare-and-set of a batch',
+    broken: { consumer: (store) => committing(store, async (end, row) => ({ ...end, position: { ...end.position, epoch: row.epoch } })) },
+    within: 100,
+  },
+  {
+    without: 'the offset in the compare-and-set of a batch',
+    broken: {
+      consumer: (store) => committing(store, async (end, row) => ({ ...end, position: { ...end.position, nextOffset: row.nextOffset } })),
+    },
+    within: 100,
+  },
+  {
+    without: 'the high water',
+    broken: { consumer: (store) => committing(store, async (end) => ({ ...end, highWater: {} })) },
+    within: 100,
+  },
+  {
+    without: 'the inbox of handled ids',
+    broken: {
+      consumer: (store) => committing(store, async (end) => ({ ...end, handled: [] })),
+    },
+    within: 100,
+  },
+  {
+    without: 'a look at the parked keys after a take-over',
+    broken: {
+      consumer: (store) => ({ ...bound(store), takeOver: async (request) => ({ ...(await store.takeOver(request)), parkedKeys: [] }) }),
+    },
+    within: 100,
+  },
+  {
+    without: 'the locks of the keys at a publish',
+    broken: { outbox: (store) => ({ ...streaming(store), append: (tx, messages) => store.append(tx, messages, { keyLocked: true }) }) },
+    within: 100,
+  },
+  {
+    without: 'the difference of snapshots: `seq > last` in its place',
+    broken: { outbox: publishedByNumber },
+    within: 100,
+  },
+  {
+    without: 'the tick being stored before its messages are sent',
+    broken: { outbox: withoutStoredTick },
+    within: 1_000,
+  },
+  {
+    without: 'the epoch in the checkpoint of the relay',
+    broken: { outbox: checkpointedByAnybody },
+    within: 1_000,
+  },
+]
+
+type Row = Pick<BatchEnd['position'], 'epoch' | 'nextOffset'>
+
+/** The store with another end of its batches, made of the right one and the row as it stands. */
+function committing(store: MemoryConsumerStore, change: (end: BatchEnd, row: Row) => Promise<BatchEnd>): ConsumerStore {
+  const begin = async (lane: LaneRef): Promise<BatchTransaction> => {
+    const batch = await store.begin(lane)
+    return {
+      tx: batch.tx,
+      alreadyHandled: (ids) => batch.alreadyHandled(ids),
+      status: () => batch.status(),
+      blame: (error) => batch.blame(error),
+      rollBack: () => batch.rollBack(),
+      commit: async (end) => batch.commit(await change(end, (await store.reload(lane))?.position ?? end.position)),
+    }
+  }
+  return { ...bound(store), begin }
+}
+
+function bound(store: MemoryConsumerStore): ConsumerStore {
+  return {
+    positions: (group) => store.positions(group),
+    makePositions: (first) => store.makePositions(first),
+    takeOver: (request) => store.takeOver(request),
+    reload: (lane) => store.reload(lane),
+    advance: (partition, targets) => store.advance(partition, targets),
+    replaceLanes: (partition, from, count, offset) => store.replaceLanes(partition, from, count, offset),
+    begin: (lane) => store.begin(lane),
+    forgetHandled: (retentionMs) => store.forgetHandled(retentionMs),
+  }
+}
+
+/** The store with other streams, made of the right ones. */
+function streaming(store: MemoryOutboxStore, change: (stream: RelayStream) => Partial<RelayStream> = () => ({})): OutboxStore {
+  const openStream = async (number: number): Promise<RelayStream> => {
+    const stream = await store.openStream(number)
+    return {
+      takeOver: (claim) => stream.takeOver(claim),
+      probe: (cur) => stream.probe(cur),
+      tick: (even) => stream.tick(even),
+      page: (tick, after, limit) => stream.page(tick, after, limit),
+      checkpoint: (tick, page) => stream.checkpoint(tick, page),
+      park: (tick, refused) => stream.park(tick, refused),
+      noteTopics: (topics) => stream.noteTopics(topics),
+      beat: () => stream.beat(),
+      close: (outcome) => stream.close(outcome),
+      ...change(stream),
+    }
+  }
+  return { append: (tx, messages) => store.append(tx, messages), pending: () => store.pending(), openStream }
+}
+
+/** A message whose transaction commits after one with a higher number was published is never looked at. */
+function publishedByNumber(store: MemoryOutboxStore): OutboxStore {
+  let last = 0
+  return streaming(store, (stream) => ({
+    page: async (tick, after, limit) => {
+      const page = await stream.page(tick, after, limit)
+      return { ...page, rows: page.rows.filter(({ seq }) => seq > last) }
+    },
+    checkpoint: (tick, page) => {
+      last = Math.max(last, Number(page.last))
+      return stream.checkpoint(tick, page)
+    },
+  }))
+}
+
+/** Whoever takes over finds the stream as it was before the unfinished tick. */
+function withoutStoredTick(store: MemoryOutboxStore): OutboxStore {
+  const [row] = store.tables.streams
+  let before = { ...row! }
+  return streaming(store, (stream) => ({
+    takeOver: (claim) => {
+      const { tick, prev, cur, doneSeq } = before
+      if (!row!.finished) Object.assign(row!, { tick, prev, cur, doneSeq, finished: true, releasing: false })
+      return stream.takeOver(claim)
+    },
+    tick: (even) => {
+      if (row!.finished) before = { ...row! }
+      return stream.tick(even)
+    },
+  }))
+}
+
+/** A superseded relay notes that it has sent what its successor has not. */
+function checkpointedByAnybody(store: MemoryOutboxStore): OutboxStore {
+  const [row] = store.tables.streams
+  return streaming(store, (stream) => ({
+    checkpoint: async (tick, page) => {
+      if (await stream.checkpoint(tick, page)) return true
+      Object.assign(row!, { doneSeq: Number(page.last), finished: !page.full })
+      return true
+    },
+  }))
+}
