@@ -9,15 +9,22 @@ export interface CheckedPage {
 }
 
 /**
- * Looks at a page before it is appended: refuses records that are too large, and throws `INPUT_INVALID` when coordinates do not rise or are not
+ * Looks at a page before it is appended: refuses records that are too large, with those of their keys that follow, and throws `INPUT_INVALID` when coordinates do not rise or are not
  * of the claimed stream, since leaving out repeats relies on both.
  */
 export function checkPage(page: readonly SequencedRecord[], claim: StreamClaim, maxRecordBytes: number): CheckedPage {
   const refusals: Refusal[] = []
+  const refusedKeys = new Set<string>()
   const records = page.filter((record, index) => {
     const bytes = recordBytes(record)
-    if (bytes <= maxRecordBytes) return true
-    refusals.push({ index, reason: `the record has ${bytes} bytes; the broker takes ${maxRecordBytes}` })
+    if (bytes > maxRecordBytes) {
+      refusals.push({ index, reason: `the record has ${bytes} bytes; the broker takes ${maxRecordBytes}` })
+      if (record.key !== null) refusedKeys.add(keyOf(record))
+      return false
+    }
+    // Appended now, it would stand before the refused one of its key, should that be sent later.
+    if (refusedKeys.size === 0 || record.key === null || !refusedKeys.has(keyOf(record))) return true
+    refusals.push({ index, reason: 'an earlier record of its key in the same page was refused' })
     return false
   })
   let before: Coordinate | null = null
@@ -39,6 +46,10 @@ export function checkPage(page: readonly SequencedRecord[], claim: StreamClaim, 
     before = coordinate
   }
   return { records, refusals }
+}
+
+function keyOf({ topic, key }: SequencedRecord): string {
+  return `${topic} ${key!.toString('latin1')}`
 }
 
 /** Leaves out what stands at or before the stream's last coordinate of the same life and generation. */

@@ -133,7 +133,8 @@ export interface Appender {
   /**
    * Appends the records of one page, in order per partition, and resolves when all are durable. All records carry the stream's coordinate,
    * rising from record to record. After a rejection any part of the page may be in the log: the caller sends the same page again.
-   * Records the broker will never take are left out and returned; all others are appended. A driver that knows the stream's last coordinate
+   * Records the broker will never take are left out and returned, with those of the same key that follow them in the page; all others are
+   * appended. What is refused stays refused however often the page is sent: a repeat that is left out must not be one that never came. A driver that knows the stream's last coordinate
    * leaves out what the log holds already (trait `skipsRepeats`).
    *
    * One call at a time: a second one before the first has settled rejects with `INPUT_INVALID`, since after a failure of the first page the second

@@ -130,6 +130,22 @@ export const appendCases: readonly Case<BrokerFixture>[] = [
     },
   },
   {
+    name: 'what follows a refused record of its key in the page is refused with it, so that the key keeps its order',
+    needs: ['settings'],
+    async run({ connect }) {
+      const broker = await connect({ maxRecordBytes: 1_000 })
+      await broker.topics([{ name: 't', partitions: 1 }])
+      const { send } = await sender(broker, 't')
+      const of = (key: string, value: string | Buffer): ReturnType<typeof record> => record('t', 0, value, { key: Buffer.from(key) })
+      const refusals = await send(of('k', 'a'), of('k', Buffer.alloc(1_000)), of('k', 'b'), of('other', 'c'))
+      assert.deepEqual(
+        refusals.map(({ index }) => index),
+        [1, 2],
+      )
+      assert.deepEqual(texts(await readAll(await reader(broker, 't'), from('t', 1))), ['a', 'c'])
+    },
+  },
+  {
     name: 'a record of the size in the traits is taken',
     async run({ connect }) {
       const broker = await connect()
