@@ -4,10 +4,10 @@ import {
   OrderCancelled,
   OrderFulfilled,
   OrderPlaced,
-  OrderShipped,
   PaymentDeclined,
   PaymentReceived,
   PaymentRefunded,
+  StockReserved,
 } from './events.ts'
 
 export const ordersTables = `
@@ -24,7 +24,7 @@ export const ordersTables = `
 /**
  * Takes orders and follows them to their end: PENDING, then PROCESSING when paid, then COMPLETED or CANCELLED.
  *
- * The news comes from several services, and between different topics there is no order: OrderShipped may be here before PaymentReceived.
+ * The news comes from several services, and between different topics there is no order: StockReserved may be here before PaymentReceived.
  * That is why PROCESSING asks for PENDING, so that no state ever moves back.
  */
 export function ordersService(options: ServiceOptions = {}): Service {
@@ -34,7 +34,7 @@ export function ordersService(options: ServiceOptions = {}): Service {
     await tx.query(`update orders set state = 'PROCESSING' where order_id = $1 and state = 'PENDING'`, [order.orderId])
   })
 
-  orders.consume(OrderShipped, async ({ data: order, time }, { tx }) => {
+  orders.consume(StockReserved, async ({ data: order, time }, { tx }) => {
     await Promise.all([
       tx.query(`update orders set state = 'COMPLETED' where order_id = $1`, [order.orderId]),
       orders.publish(tx, OrderFulfilled, order, { time }),

@@ -229,3 +229,25 @@ test('long, empty, missing and binary values arrive as they were sent', async ()
   )
   expect(Object.values(row!)).toEqual(values)
 })
+
+test('a script keeps its place among statements that are not awaited', async () => {
+  const seen = await database.use(async (session) => {
+    await session.script('create temp table place (n serial, what text)')
+    const add = (what: string): Promise<unknown> => session.query('insert into place (what) values ($1)', [what])
+    const script = "insert into place (what) values ('script'); insert into place (what) values ('its end')"
+    await Promise.all([
+      add('before'),
+      session.query(script),
+      add('after'),
+      session.query(script.replaceAll('script', 'another')),
+      add('last'),
+    ])
+    return session.query('select what from place order by n')
+  })
+  expect(seen.map((row) => row['what'])).toEqual(['before', 'script', 'its end', 'after', 'another', 'its end', 'last'])
+})
+
+test('an error of a statement outside a transaction comes as it is, a lost connection as such', async () => {
+  await expect(database.query('select no_such_column')).rejects.toMatchObject({ code: '42703' })
+  await expect(database.query('select pg_terminate_backend(pg_backend_pid())')).rejects.toMatchObject({ code: 'DATABASE_CONNECTION_LOST' })
+})

@@ -67,11 +67,13 @@ export class PostgresDatabase {
     }
   }
 
-  /** Leases a session for the time of `work`. */
+  /** Leases a session for the time of `work`. Rejects with `DATABASE_CONNECTION_LOST` when the connection broke. */
   async use<T>(work: (session: Session) => Promise<T>): Promise<T> {
     const session = await this.lease()
     try {
       return await work(session)
+    } catch (error) {
+      throw connectionError(error, session)
     } finally {
       session.release()
     }
@@ -132,13 +134,13 @@ export class PostgresDatabase {
       application_name: 'tidemark',
     }
     if (connectionString !== undefined) config.connectionString = connectionString
-    else {
-      config.Client = class extends pg.Client {
-        constructor(settings?: pg.ClientConfig) {
-          super({ ...settings, ...connection!() })
-        }
-      } as NonNullable<PoolConfig['Client']>
-    }
+    config.Client = class extends pg.Client {
+      constructor(settings?: pg.ClientConfig) {
+        super({ ...settings, ...connection?.() })
+        // A server that dies right after a login says so before the pool or a session listens; the next statement fails by it anyway.
+        this.on('error', () => undefined)
+      }
+    } as NonNullable<PoolConfig['Client']>
     const pool = new pg.Pool(config)
     // An idle connection that breaks is dropped from the pool; the next lease makes a new one.
     pool.on('error', () => undefined)
@@ -201,7 +203,7 @@ export async function rollBack(session: Session): Promise<Error | boolean> {
 /** Wraps what was thrown while the connection broke. Other errors stay as they are, a refused connection to somewhere else among them. */
 export function connectionError(error: unknown, session: Session): unknown {
   if (TidemarkError.is(error) || session.broken === null) return error
-  return new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; the transaction was rolled back.', {
+  return new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; what was not committed is rolled back.', {
     cause: error,
   })
 }

@@ -23,8 +23,7 @@ export interface SessionClient extends Pick<PoolClient, 'query' | 'release' | 'o
  */
 export class Session {
   readonly #client: SessionClient
-  #statements: PreparedStatement[] = []
-  #deliver: Deliver[] = []
+  #asked: Asked[] = []
   #inFlight: Promise<void> | null = null
   #scheduled: NodeJS.Immediate | null = null
   #broken: Error | null = null
@@ -46,7 +45,7 @@ export class Session {
 
   /** The client itself, after everything asked so far has been handed to it. */
   get client(): SessionClient {
-    this.flush()
+    while (this.#asked.length > 0) this.flush()
     return this.#client
   }
 
@@ -58,12 +57,12 @@ export class Session {
     if (params === none && hasSeveralCommands(text)) return this.script(text)
     if (this.#broken !== null) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
-      this.#statements.push(prepareStatement({ text, params }))
-      this.#deliver.push((error, result) => {
+      const deliver: Deliver = (error, result) => {
         if (result !== null) return resolve(result.rows as R[])
         this.#fail(error)
         reject(error)
-      })
+      }
+      this.#asked.push({ statement: prepareStatement({ text, params }), deliver })
       if (this.#inFlight === null) this.#scheduled ??= setImmediate(() => this.flush())
     })
   }
@@ -75,26 +74,31 @@ export class Session {
       const prepared = statements.map(prepareStatement)
       const results: StatementResult[] = []
       for (const statement of prepared) {
-        this.#statements.push(statement)
-        this.#deliver.push((error, result) => {
+        const deliver: Deliver = (error, result) => {
           if (result === null) {
             this.#fail(error)
             reject(error)
           } else if (results.push(result) === prepared.length) resolve(results)
-        })
+        }
+        this.#asked.push({ statement, deliver })
       }
       if (prepared.length === 0) resolve(results)
       if (this.#inFlight === null) this.flush()
     })
   }
 
-  /** Runs a script of several commands by the simple protocol, alone. Returns the rows of its last command. */
-  async script<R extends Row = Row>(text: string): Promise<R[]> {
-    this.flush()
-    while (this.#inFlight !== null) await this.#inFlight
-    const result: unknown = await this.#client.query(text)
-    const last = (Array.isArray(result) ? result.at(-1) : result) as { rows: R[] }
-    return last.rows
+  /** Runs a script of several commands by the simple protocol, alone, in its turn. Returns the rows of its last command. */
+  script<R extends Row = Row>(text: string): Promise<R[]> {
+    if (this.#broken !== null) return Promise.reject(this.#broken)
+    return new Promise((resolve, reject) => {
+      const deliver: Deliver = (error, result) => {
+        if (result !== null) return resolve(result.rows as R[])
+        this.#fail(error)
+        reject(error)
+      }
+      this.#asked.push({ script: text, deliver })
+      if (this.#inFlight === null) this.flush()
+    })
   }
 
   /**
@@ -111,25 +115,33 @@ export class Session {
     return status === 'T' ? 'open' : status === 'E' ? 'failed' : 'none'
   }
 
-  /** Sends what has been asked so far, without waiting for the end of the turn. */
+  /** Sends what has been asked so far, up to the next script, without waiting for the end of the turn. */
   flush(): void {
     if (this.#scheduled !== null) clearImmediate(this.#scheduled)
     this.#scheduled = null
-    if (this.#statements.length === 0) return
-    const run = new StatementRun(this.#statements, this.#deliver)
-    this.#statements = []
-    this.#deliver = []
-    void this.#send(run)
+    const [first] = this.#asked
+    if (first === undefined) return
+    if ('script' in first) {
+      this.#asked.shift()
+      return this.#sendScript(first)
+    }
+    const next = this.#asked.findIndex((asked) => 'script' in asked)
+    const run = this.#asked.splice(0, next === -1 ? this.#asked.length : next) as AskedStatement[]
+    void this.#send(
+      new StatementRun(
+        run.map(({ statement }) => statement),
+        run.map(({ deliver }) => deliver),
+      ),
+    )
   }
 
   /** Gives the connection back. With an error, or when it broke, the connection is closed instead of being used again. */
   release(error: Error | boolean = false): void {
     if (this.#scheduled !== null) clearImmediate(this.#scheduled)
-    const unsent = this.#deliver
-    this.#statements = []
-    this.#deliver = []
+    const unsent = this.#asked
+    this.#asked = []
     const closed = this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
-    for (const deliver of unsent) deliver(closed, null)
+    for (const { deliver } of unsent) deliver(closed, null)
     // A connection that is being closed may still report its end; the listener stays for that.
     const failure = error === false ? this.#broken : error
     if (failure === null) this.#client.off('error', this.#onError)
@@ -137,13 +149,28 @@ export class Session {
   }
 
   #send(run: StatementRun): Promise<void> {
-    const sent = run.done.then(() => {
+    this.#client.query(run)
+    return this.#underWay(run.done)
+  }
+
+  #sendScript({ script, deliver }: AskedScript): void {
+    // The type package knows one result; several commands answer with several.
+    const answer = this.#client.query(script) as Promise<ScriptResult | ScriptResult[]>
+    const done = answer.then(
+      (results) => deliver(null, lastOf(results)),
+      (error: unknown) => deliver(error, null),
+    )
+    void this.#underWay(done)
+  }
+
+  /** What is asked from now on waits for `done`. */
+  #underWay(done: Promise<void>): Promise<void> {
+    const sent = done.then(() => {
       if (this.#inFlight !== sent) return
       this.#inFlight = null
       this.flush()
     })
     this.#inFlight = sent
-    this.#client.query(run)
     return sent
   }
 
@@ -155,6 +182,27 @@ export class Session {
   async #settled(): Promise<void> {
     while (this.#inFlight !== null) await this.#inFlight
   }
+}
+
+interface AskedStatement {
+  readonly statement: PreparedStatement
+  readonly deliver: Deliver
+}
+interface AskedScript {
+  readonly script: string
+  readonly deliver: Deliver
+}
+type Asked = AskedStatement | AskedScript
+
+interface ScriptResult {
+  readonly rows: Row[]
+  readonly command: string
+  readonly rowCount: number | null
+}
+
+function lastOf(results: ScriptResult | ScriptResult[]): StatementResult {
+  const { rows, command, rowCount } = Array.isArray(results) ? results.at(-1)! : results
+  return { rows, command, count: rowCount ?? 0 }
 }
 
 const none: readonly unknown[] = []
