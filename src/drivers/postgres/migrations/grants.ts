@@ -1,8 +1,11 @@
 import type { MigrationSet } from './compiled.ts'
 import { quotedSchema } from './schema-name.ts'
 
-/** Who works with the tables. `relay_owner` also makes and drops partitions, which only the owner of a table may do. */
-type Role = 'publisher' | 'relay' | 'consumer'
+/**
+ * Who works with the tables. Making and dropping partitions of the outbox is for the owner of the table alone; a relay without that right sends
+ * and reports what it could not do.
+ */
+type Role = 'publisher' | 'relay' | 'consumer' | 'broker'
 
 const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readonly string[]>>>>> = {
   service: {
@@ -16,12 +19,38 @@ const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readon
       'select, insert, update on {schema}.relay',
       'select on {schema}.source',
       'select, insert, update, delete on {schema}.relay_parked',
-      'select, insert, delete on {schema}.relay_held',
+      'select, insert, update, delete on {schema}.relay_held',
       'select, delete on {schema}.relay_skip',
+      'select, insert on {schema}.relay_topic',
+      'select, insert, delete on {schema}.relay_tick',
+      'select on {schema}.outbox_part',
       'execute on function {schema}.outbox_shard(text, text, int)',
     ],
+    consumer: [
+      'select, insert, update, delete on {schema}.consumer_position',
+      'select, insert on {schema}.inbox',
+      'truncate on {schema}.inbox_0, {schema}.inbox_1, {schema}.inbox_2, {schema}.inbox_3',
+      'select, update on {schema}.inbox_rotation',
+      'select, insert, update, delete on {schema}.parked_key',
+      'select, insert, update, delete on {schema}.parked_msg',
+      'usage on sequence {schema}.parked_lease',
+      'select, insert, update on {schema}.dead_letter',
+      'execute on function {schema}.consumer_require(boolean, text)',
+    ],
   },
-  log: {},
+  log: {
+    broker: [
+      'select, insert, update, delete on {schema}.log_topic',
+      'select, insert, update, delete on {schema}.log_head',
+      'select, insert, update, delete on {schema}.log_stream',
+      'select, insert, update, delete on {schema}.log_batch',
+      'select, insert, update, delete on {schema}.log_group',
+      'select, insert, update, delete on {schema}.log_member',
+      'select, insert, update, delete on {schema}.log_assignment',
+      'select, insert, update, delete on {schema}.log_group_offset',
+      'select on {schema}.log_partitions',
+    ],
+  },
 }
 
 /** The rights each role needs, one `grant` a line. */
