@@ -109,11 +109,16 @@ test('an append is durable when it resolves, whatever the session says', async (
   const broker = brokers.connect()
   await broker.topics([{ name: 'durable', partitions: 1 }])
   const { send } = await sender(broker, 'durable', { source: 'durable.1' })
-  await send(record('durable', 0, 'x'))
-  // The flushed end of the log of a forgetful session lags behind; after a durable commit it does not.
-  const { rows } = await pool.query<{ flushed: boolean }>(`select pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as flushed`)
+  // The flushed end of the log of a forgetful session lags behind; after a durable commit it does not. Other test files write to the same
+  // log, so one look may come too late; five do not, and a forgetful session fails all of them.
+  const looks: boolean[] = []
+  for (let i = 0; i < 5 && !looks.includes(true); i++) {
+    await send(record('durable', 0, 'x'))
+    const { rows } = await pool.query<{ flushed: boolean }>(`select pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn() as flushed`)
+    looks.push(rows[0]!.flushed)
+  }
   await pool.query(`alter database "${database.name}" reset synchronous_commit`)
-  expect(rows[0]!.flushed).toBe(true)
+  expect(looks).toContain(true)
 })
 
 test('without its tables a broker says what to do', async () => {

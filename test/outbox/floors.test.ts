@@ -2,11 +2,14 @@ import { afterAll, expect, test } from 'vitest'
 import { pgTransaction } from '../../src/drivers/postgres/foreign-transactions.ts'
 import type { Session } from '../../src/drivers/postgres/session.ts'
 import type { RelayState } from '../../src/outbox/index.ts'
+import { durableServer } from '../support/postgres.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
 
 // Interleavings in which every shorter rule for the floor of a tick loses a row: each was met by chance first, and is made on purpose here.
 
-const { database, store, publish } = await outboxDatabase('floors')
+// On a server of its own: transactions of other test files would be in the snapshots.
+const server = await durableServer()
+const { database, store, publish } = await outboxDatabase('floors', {}, (label) => server.database(label))
 const stream = await store.openStream(0)
 const state = (await stream.takeOver({ owner: 'test', leaseMs: 60_000 })) as RelayState
 afterAll(() => stream.close('stopped'))

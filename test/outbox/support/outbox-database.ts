@@ -6,7 +6,7 @@ import { PostgresOutboxOperations } from '../../../src/drivers/postgres/postgres
 import { type PostgresOutboxOptions, PostgresOutboxStore } from '../../../src/drivers/postgres/postgres-outbox-store.ts'
 import { uuidv7 } from '../../../src/internal/uuid.ts'
 import type { OutboxMessage } from '../../../src/message/outbox-message.ts'
-import { testDatabase } from '../../support/postgres.ts'
+import { type TestDatabase, testDatabase } from '../../support/postgres.ts'
 
 /** A database with an outbox, for one test file. Call it at the top level. */
 export interface OutboxDatabase {
@@ -20,8 +20,12 @@ export interface OutboxDatabase {
   reset(): Promise<void>
 }
 
-export async function outboxDatabase(label: string, options: Partial<PostgresOutboxOptions> = {}): Promise<OutboxDatabase> {
-  const { connectionString } = await testDatabase(label)
+export async function outboxDatabase(
+  label: string,
+  options: Partial<PostgresOutboxOptions> = {},
+  make: (label: string) => Promise<TestDatabase> = testDatabase,
+): Promise<OutboxDatabase> {
+  const { connectionString } = await make(label)
   const url = connectionString()
   const database = new PostgresDatabase({ connectionString: url, maxConnections: 30 })
   afterAll(() => database.close())
