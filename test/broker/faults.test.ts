@@ -1,9 +1,10 @@
 import { afterEach, expect, test } from 'vitest'
 import { member, readAll, reader, record, rejects, sender, texts } from '../../src/conformance/broker/fixture.ts'
 import { TidemarkError } from '../../src/errors.ts'
+import { FaultProxy } from '../support/fault-proxy.ts'
 import { durableServer } from '../support/postgres.ts'
-import { brokerDatabase, until } from './support/broker-database.ts'
-import { lossyProxy } from './support/lossy-proxy.ts'
+import { until } from '../support/until.ts'
+import { brokerDatabase } from './support/broker-database.ts'
 
 const { lease, crash, database: makeDatabase } = await durableServer()
 const database = await makeDatabase('broker_faults')
@@ -12,12 +13,19 @@ const brokers = await brokerDatabase(database)
 afterEach(() => brokers.close())
 
 test('a page whose reply was lost is sent again and stands in the log once', async () => {
-  const proxy = await lossyProxy(database.connection())
+  const proxy = await FaultProxy.start(() => database.connection())
   const broker = brokers.connect({ connection: () => ({ ...database.connection(), port: proxy.port }) })
   await broker.topics([{ name: 'lost-reply', partitions: 2 }])
   const { send, sendAgain } = await sender(broker, 'lost-reply', { source: 'lost.1' })
   await send(record('lost-reply', 0, 'a'))
-  proxy.loseNextReply()
+  // The server gets the page whole, and its answer goes nowhere.
+  proxy.rules = {
+    toClient(_, connection) {
+      proxy.rules = {}
+      connection.muteServer()
+      connection.reset()
+    },
+  }
   await rejects(send(record('lost-reply', 0, 'b'), record('lost-reply', 1, 'c')), 'BROKER_UNREACHABLE')
   await sendAgain()
   await send(record('lost-reply', 0, 'd'))
@@ -30,14 +38,14 @@ test('a page whose reply was lost is sent again and stands in the log once', asy
 })
 
 test('a cut connection fails a fetch as unreachable, and the membership goes on', async () => {
-  const proxy = await lossyProxy(database.connection())
+  const proxy = await FaultProxy.start(() => database.connection())
   const broker = brokers.connect({ connection: () => ({ ...database.connection(), port: proxy.port }) })
   await broker.topics([{ name: 'cut', partitions: 2 }])
   const { membership, held, told } = await member(broker, { group: 'cut', topics: ['cut'] })
   await until('all to be assigned', () => held().length === 2)
   const { send } = await sender(broker, 'cut', { source: 'cut.1' })
   await send(record('cut', 1, 'x'))
-  proxy.cutAll()
+  proxy.resetAll()
   const positions = [0, 1].map((partition) => ({ topic: 'cut', partition, offset: 0 }))
   const found = await untilReached(() => membership.fetch(positions, { maxBytes: 1_000, maxWaitMs: 1_000 }))
   expect(found.map(({ partition }) => partition)).toEqual([1])

@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { afterEach, expect, test } from 'vitest'
 import { from, member, readAll, reader, record, rejects, sender, texts } from '../../src/conformance/broker/fixture.ts'
 import { testDatabase } from '../support/postgres.ts'
-import { brokerDatabase, until } from './support/broker-database.ts'
+import { until } from '../support/until.ts'
+import { brokerDatabase } from './support/broker-database.ts'
 
 const database = await testDatabase('broker_log')
 const brokers = await brokerDatabase(database)

@@ -2,40 +2,36 @@ import { afterEach, expect, test } from 'vitest'
 import { readAll } from '../../src/conformance/broker/fixture.ts'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { lockGroup } from '../../src/drivers/postgres/queries/log-group.ts'
+import { type ChildProgram, startProgram } from '../support/child-program.ts'
 import { testDatabase } from '../support/postgres.ts'
-import { brokerDatabase, until } from './support/broker-database.ts'
-import { type Child, startChild } from './support/child-process.ts'
+import { until } from '../support/until.ts'
+import { brokerDatabase } from './support/broker-database.ts'
 import type { MemberLine } from './support/member-program.ts'
 import { type SenderLine, partitions, recordsAPage } from './support/sender-program.ts'
 
 const brokers = await brokerDatabase(await testDatabase('broker_processes'))
 const { connectionString } = brokers
-let children: Child<unknown>[] = []
 
-afterEach(async () => {
-  await Promise.all(children.map((child) => child.end()))
-  children = []
-  await brokers.close()
-})
+afterEach(() => brokers.close())
 
-function startMember(topic: string, sessionTimeoutMs = 1_500): Child<MemberLine> {
-  const child = startChild<MemberLine>(new URL('./support/member-program.ts', import.meta.url), {
-    connectionString,
-    topic,
-    sessionTimeoutMs,
-  })
-  children.push(child)
-  return child
+function startMember(topic: string, sessionTimeoutMs = 1_500): ChildProgram {
+  return startProgram(new URL('./support/member-program.ts', import.meta.url), [
+    JSON.stringify({ connectionString, topic, sessionTimeoutMs }),
+  ])
 }
 
-function heldBy({ lines }: Child<MemberLine>): number[] {
+function told(member: ChildProgram): MemberLine[] {
+  return member.lines.map((line) => JSON.parse(line) as MemberLine)
+}
+
+function heldBy(member: ChildProgram): number[] {
   const held = new Set<number>()
-  for (const { what, partitions } of lines)
+  for (const { what, partitions } of told(member))
     for (const partition of partitions) void (what === 'assigned' ? held.add(partition) : held.delete(partition))
   return [...held].sort((a, b) => a - b)
 }
 
-async function untilShared(topic: string, members: readonly Child<MemberLine>[]): Promise<void> {
+async function untilShared(topic: string, members: readonly ChildProgram[]): Promise<void> {
   await until(`${members.length} processes share ${topic}`, () => {
     const all = members.flatMap(heldBy)
     const sizes = members.map((member) => heldBy(member).length)
@@ -60,7 +56,7 @@ test('a frozen process loses its partitions, is told so when it goes on, and get
   await untilShared('freezing', [two])
   one.signal('SIGCONT')
   await until('the frozen one to be told', () => one.lines.length > before)
-  expect(one.lines[before]!.what).toBe('lost')
+  expect(told(one)[before]!.what).toBe('lost')
   await untilShared('freezing', [one, two])
 })
 
@@ -83,12 +79,11 @@ test('a killed sender leaves whole pages: all that was acknowledged, nothing in 
   await broker.topics([{ name: 'pages', partitions }])
   let acknowledged = -1
   for (let epoch = 1; epoch <= 4; epoch++) {
-    const sender = startChild<SenderLine>(new URL('./support/sender-program.ts', import.meta.url), { connectionString, epoch })
-    children.push(sender)
+    const sender = startProgram(new URL('./support/sender-program.ts', import.meta.url), [JSON.stringify({ connectionString, epoch })])
     const enough = 5 + Math.floor(Math.random() * 40)
-    await until('some pages', () => sender.lines.length >= enough)
-    await sender.end()
-    acknowledged = sender.lines.at(-1)!.acknowledged
+    await sender.line(enough)
+    await sender.kill()
+    acknowledged = (JSON.parse(sender.lines.at(-1)!) as SenderLine).acknowledged
   }
   const { last } = await broker.appender({ sourceEpoch: 'killed.1', generation: 1, stream: 0, epoch: 9, topics: ['pages'] })
   expect(last!.tick).toBeGreaterThanOrEqual(acknowledged)

@@ -4,7 +4,7 @@ import { migrations } from '../../src/drivers/postgres/migrations/compiled.ts'
 import { migrate } from '../../src/drivers/postgres/migrations/migrate.ts'
 import { runRelay } from '../../src/outbox/index.ts'
 import { message, outboxDatabase } from '../outbox/support/outbox-database.ts'
-import { until } from '../outbox/support/until.ts'
+import { until } from '../support/until.ts'
 import { WireRecorder } from '../outbox/support/wire-recorder.ts'
 
 const { url, database, store, publish, operations, reset } = await outboxDatabase('cli')

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { onBatch, onMessage } from '../../src/consumer/index.ts'
-import { until } from '../outbox/support/until.ts'
+import { until } from '../support/until.ts'
 import {
   Counted,
   byKey,

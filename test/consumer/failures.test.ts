@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { type HandlerContext, onBatch, onMessage } from '../../src/consumer/index.ts'
 import type { Message } from '../../src/message/index.ts'
-import { until } from '../outbox/support/until.ts'
+import { until } from '../support/until.ts'
 import {
   Counted,
   byKey,

@@ -2,8 +2,8 @@ import { afterAll, beforeEach, expect, test } from 'vitest'
 import { onMessage } from '../../src/consumer/index.ts'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { PostgresConsumerStore } from '../../src/drivers/postgres/postgres-consumer-store.ts'
-import { until } from '../outbox/support/until.ts'
-import { FaultProxy } from '../support/fault-proxy.ts'
+import { until } from '../support/until.ts'
+import { FaultProxy, type ProxiedConnection } from '../support/fault-proxy.ts'
 import {
   byKey,
   consumerDatabase,
@@ -33,8 +33,18 @@ beforeEach(async () => {
 const keys = ['a', 'b', 'c', 'd', 'e', 'f']
 const messages = (to: number, from = 0) => sequence(to - from, from).flatMap((n) => keys.map((key) => countedRecord(key, n)))
 
-/** The commit of a batch, as it passes on the wire: the statements before it in the same piece tell it from others. */
-const isBatchCommit = (data: Buffer): boolean => data.includes('commit') && data.includes('consumer_position')
+/** Breaks so many commits of batches, as they pass on the wire to the server. The statements before it in the same piece tell a batch's commit. */
+function breakCommits(most: number, how: (connection: ProxiedConnection) => void): { readonly broken: number } {
+  const done = { broken: 0 }
+  proxy.rules = {
+    toServer(data, connection) {
+      if (done.broken === most || !data.includes('commit') || !data.includes('consumer_position')) return
+      done.broken += 1
+      how(connection)
+    },
+  }
+  return done
+}
 
 async function expectOnce(count: number): Promise<void> {
   expect(Object.fromEntries(byKey(await effects()))).toEqual(Object.fromEntries(keys.map((key) => [key, sequence(count)])))
@@ -43,38 +53,26 @@ async function expectOnce(count: number): Promise<void> {
 test('a commit whose reply is lost is looked up: it took effect, and is not done again', async () => {
   const { broker, send } = await memoryTopic(1)
   await send(messages(50))
-  let cut = 0
-  proxy.rules = {
-    toServer(data, connection) {
-      if (!isBatchCommit(data) || cut === 5) return
-      cut += 1
-      // The server gets it whole, and its answer goes nowhere.
-      connection.muteServer()
-      setTimeout(() => connection.reset(), 100)
-    },
-  }
+  const commits = breakCommits(5, (connection) => {
+    // The server gets it whole, and its answer goes nowhere.
+    connection.muteServer()
+    setTimeout(() => connection.reset(), 100)
+  })
   await using consumer = consume(broker, [countEffect], { store, batch: { maxMessages: 20 } })
   await settledAll(consumer, broker)
   await expectOnce(50)
-  expect(cut).toBe(5)
+  expect(commits.broken).toBe(5)
   expect(consumer.status().counts).toMatchObject({ retries: 0, deadLetters: 0 })
 })
 
 test('a commit that never reached the server is looked up: it did not take effect, and is done', async () => {
   const { broker, send } = await memoryTopic(1)
   await send(messages(50))
-  let cut = 0
-  proxy.rules = {
-    toServer(data, connection) {
-      if (!isBatchCommit(data) || cut === 5) return
-      cut += 1
-      connection.reset()
-    },
-  }
+  const commits = breakCommits(5, (connection) => connection.reset())
   await using consumer = consume(broker, [countEffect], { store, batch: { maxMessages: 20 } })
   await settledAll(consumer, broker)
   await expectOnce(50)
-  expect(cut).toBe(5)
+  expect(commits.broken).toBe(5)
 })
 
 test('a commit that the server decides only after its batch was run again takes effect once', async () => {
@@ -85,19 +83,12 @@ test('a commit that the server decides only after its batch was run again takes 
     'create constraint trigger linger after insert on effect deferrable initially deferred for each row when (new.n = 3) execute function linger()',
   )
   await send([countedRecord('a', 3), countedRecord('a', 4)])
-  let cut = 0
-  proxy.rules = {
-    toServer(data, connection) {
-      if (!isBatchCommit(data) || cut === 1) return
-      cut += 1
-      setTimeout(() => connection.reset(), 50)
-    },
-  }
+  const commits = breakCommits(1, (connection) => void setTimeout(() => connection.reset(), 50))
   await using consumer = consume(broker, [countEffect], { store, lanes: 1 })
   await settledAll(consumer, broker)
   await rows('drop trigger linger on effect')
   expect((await effects()).map(({ n }) => n)).toEqual([3, 4])
-  expect(cut).toBe(1)
+  expect(commits.broken).toBe(1)
 })
 
 test('connections reset at random moments lose and double nothing, and charge nobody', async () => {

@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { BatchEnd, LanePosition, PartitionRef } from '../../src/consumer/index.ts'
 import { PostgresConsumerStore } from '../../src/drivers/postgres/postgres-consumer-store.ts'
 import type { Session } from '../../src/drivers/postgres/session.ts'
-import { until } from '../outbox/support/until.ts'
+import { until } from '../support/until.ts'
 import { consumerDatabase, countedRecord } from './support/consumer-database.ts'
 
 /**

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest'
 import { PostgresBroker } from '../../src/drivers/postgres/postgres-broker.ts'
 import type { Broker } from '../../src/message/index.ts'
-import { until } from '../outbox/support/until.ts'
+import { until } from '../support/until.ts'
 import {
   Counted,
   byKey,
@@ -12,12 +12,11 @@ import {
   sequence,
   settledAll,
 } from './support/consumer-database.ts'
-import { endConsumersAfterEach, startConsumer } from './support/start-consumer.ts'
+import { startConsumer } from './support/start-consumer.ts'
 
-const { url, consume, effects, rows } = await consumerDatabase('rebalance')
+const { url, consume, effects, rows, settledByAny } = await consumerDatabase('rebalance')
 const broker: Broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
 afterAll(() => broker.close())
-endConsumersAfterEach()
 
 const keys = sequence(20).map((n) => `k${n}`)
 
@@ -37,33 +36,27 @@ test('processes that come, go, die and change the number of lanes under load han
   })()
   const settings = { url, log: url, sessionTimeoutMs: 1_000 }
   const first = startConsumer(settings)
-  await until('the first owns all', () => first.said('taken') === partitions)
+  await until('the first owns all', () => first.timesSaid('taken') === partitions)
   const second = startConsumer(settings)
-  await until('the second has some', () => second.said('taken') > 0)
+  await until('the second has some', () => second.timesSaid('taken') > 0)
   first.tell('lanes 5')
   second.tell('lanes 3')
   const third = startConsumer(settings)
-  await until('the third has some', () => third.said('taken') > 0)
-  first.child.kill('SIGKILL')
+  await until('the third has some', () => third.timesSaid('taken') > 0)
+  first.signal('SIGKILL')
   const fourth = startConsumer(settings)
-  await until('the fourth has some', () => fourth.said('taken') > 0)
+  await until('the fourth has some', () => fourth.timesSaid('taken') > 0)
   second.tell('stop')
-  expect((await second.ended).code, second.complaint()).toBe(0)
+  expect((await second.ended).code, second.stderr).toBe(0)
   third.tell('lanes 1')
   await load
   await appender.close()
-  const ends = await broker.offsets(Counted.topic, 'latest')
-  await until('all positions at the ends', async () => {
-    const found = await rows<{ n: number }>(
-      'select min(next_offset)::int as n from tidemark.consumer_position group by partition order by partition',
-    )
-    return found.every(({ n }, i) => n >= ends[i]!)
-  })
+  await settledByAny(broker)
   const done = byKey(await effects())
   expect(Object.fromEntries(done)).toEqual(Object.fromEntries(keys.map((key) => [key, sequence(rounds)])))
   for (const last of [third, fourth]) {
     last.tell('stop')
-    expect((await last.ended).code, last.complaint()).toBe(0)
+    expect((await last.ended).code, last.stderr).toBe(0)
   }
   const lanes = await rows<{ partition: number; lanes: number; n: number }>(
     'select partition, lanes, count(*)::int as n from tidemark.consumer_position group by 1, 2',

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { onBatch } from '../../src/consumer/index.ts'
-import { until } from '../outbox/support/until.ts'
+import { until } from '../support/until.ts'
 import { Counted, consumerDatabase, countEffect, countedRecord, memoryTopic, placeInStream, sequence } from './support/consumer-database.ts'
 
 const { consume, rows } = await consumerDatabase('throughput')

@@ -12,18 +12,17 @@ import {
   sequence,
   settledAll,
 } from '../consumer/support/consumer-database.ts'
-import { endConsumersAfterEach, startConsumer } from '../consumer/support/start-consumer.ts'
-import { until } from '../outbox/support/until.ts'
+import { startConsumer } from '../consumer/support/start-consumer.ts'
+import { until } from '../support/until.ts'
 
 /**
  * P1 to P4 for the consumer: killed between any two steps, or frozen there until others have done its work, every message takes effect once, in
  * the order of its key, and ends somewhere visible.
  */
 
-const { url, consume, effects, rows } = await consumerDatabase('consumer_crash')
+const { url, consume, effects, rows, settledByAny } = await consumerDatabase('consumer_crash')
 const broker: Broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
 afterAll(() => broker.close())
-endConsumersAfterEach()
 
 const partitions = 2
 const keys = ['a', 'b', 'c', 'bad', 'd', 'e']
@@ -51,17 +50,6 @@ const poisoned = onMessage(Counted, async ({ id, data }, { tx }) => {
 
 const successor = () =>
   consume(broker, [poisoned], { startFrom: 'latest', lockTimeoutMs: 300, batch: { maxMessages: 10 }, lanes: 2, sessionTimeoutMs: 1_500 })
-
-/** All partitions handled to their ends by whoever owns them, as the rows tell. */
-async function allSettled(): Promise<void> {
-  const ends = await broker.offsets(Counted.topic, 'latest')
-  await until('all positions at the ends', async () => {
-    const found = await rows<{ n: number }>(
-      'select min(next_offset)::int as n from tidemark.consumer_position group by partition order by partition',
-    )
-    return found.length === ends.length && found.every(({ n }, i) => n >= ends[i]!)
-  })
-}
 
 async function expectPromises(count: number): Promise<void> {
   const done = byKey(await effects())
@@ -92,10 +80,10 @@ describe.each(points)('a consumer killed at %s', (name) => {
       await send(0, 10)
       const killed = startConsumer({ url, log: url }, { TIDEMARK_CRASH_POINT: `${name}:${time}` })
       if (name.startsWith('consumer:at-lane') || name.startsWith('consumer:after-lanes')) {
-        await until('it owns both partitions', () => killed.said('taken') === 2)
+        await until('it owns both partitions', () => killed.timesSaid('taken') === 2)
         killed.tell('lanes 5')
       }
-      expect((await killed.ended).signal, killed.complaint()).toBe('SIGKILL')
+      expect((await killed.ended).signal, killed.stderr).toBe('SIGKILL')
       await send(10, 20)
       await using consumer = successor()
       await settledAll(consumer, broker)
@@ -122,19 +110,19 @@ describe.each(freezePoints)('a consumer frozen at %s', (name) => {
     const consumer = successor()
     await settledAll(consumer, broker)
     await expectPromises(10)
-    frozen.child.kill('SIGCONT')
+    frozen.signal('SIGCONT')
     await until(
       'it has heard that it lost its partitions',
-      () => frozen.said('abandoned') + frozen.said('released') + frozen.said('fenced') > 0,
+      () => frozen.timesSaid('abandoned') + frozen.timesSaid('released') + frozen.timesSaid('fenced') > 0,
     )
     await send(10, 20)
-    await allSettled()
+    await settledByAny(broker)
     await consumer.stop()
     await send(20, 30)
-    await allSettled()
+    await settledByAny(broker)
     await expectPromises(30)
     frozen.tell('stop')
-    expect((await frozen.ended).code, frozen.complaint()).toBe(0)
+    expect((await frozen.ended).code, frozen.stderr).toBe(0)
   })
 })
 

@@ -4,7 +4,6 @@ import { stat, readFile, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { expect, test } from 'vitest'
 import { onConnection } from '../../src/drivers/postgres/embedded/connection.ts'
@@ -13,6 +12,7 @@ import { embedded } from '../../src/drivers/postgres/embedded/index.ts'
 import { findPostmaster, orphansOf, type Postmaster } from '../../src/drivers/postgres/embedded/postmaster.ts'
 import { currentData } from '../../src/drivers/postgres/embedded/site.ts'
 import { endsWithin, signal } from '../../src/drivers/postgres/embedded/stop.ts'
+import { until } from '../support/until.ts'
 import { serverDirectory, startUser } from './processes.ts'
 
 async function postmasterAt(home: string): Promise<Postmaster> {
@@ -25,10 +25,6 @@ async function killPostmaster(home: string): Promise<void> {
   const postmaster = await postmasterAt(home)
   signal(postmaster, 'SIGKILL')
   expect(await endsWithin(postmaster, 10_000)).toBe(true)
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await condition())) await delay(5)
 }
 
 test('the server of a killed process is adopted by the next one, which stops it when it leaves', async () => {
@@ -65,7 +61,7 @@ test('a server that was killed while one of its backends computes starts again',
   endless.catch(() => undefined)
   await onConnection(lease.connection('postgres'), async (client) => {
     const active = `select from pg_stat_activity where query like 'do %' and state = 'active'`
-    await until(async () => (await client.query(active)).rowCount === 1)
+    await until('the backend to compute', async () => (await client.query(active)).rowCount === 1)
   })
   await killPostmaster(home)
   if (process.platform === 'linux') expect(orphansOf(await currentData(homeAt(home))).length).toBeGreaterThan(0)
@@ -151,7 +147,7 @@ test('an initdb that was killed half-way, together with its process, is done aga
     const parents = [home, ...placesFor(home)]
     return parents.flatMap((parent) => namesIn(parent).filter((name) => name.startsWith('data.draft-') && !name.endsWith('.password')))
   }
-  await until(() => drafts().length > 0)
+  await until('initdb to have begun', () => drafts().length > 0)
   await one.kill()
   const lease = await embedded({ directory: home }).acquire()
   await onConnection(lease.connection('postgres'), (client) => client.query('select 1'))

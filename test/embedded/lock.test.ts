@@ -1,9 +1,9 @@
 import { mkdir, readFile, readdir, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { withLock } from '../../src/drivers/postgres/embedded/lock.ts'
 import { isAlive, thisProcess } from '../../src/drivers/postgres/embedded/process-identity.ts'
+import { until } from '../support/until.ts'
 import { serverDirectory, startUser } from './processes.ts'
 
 async function lockHeldBy(content: string): Promise<string> {
@@ -66,7 +66,7 @@ test('processes that are killed while they hold the lock, and others that break 
   const killed = new Set<string>()
   for (let victim = 0; victim < 5; victim++) {
     const user = begin(1_000)
-    await until(async () => (await readFile(journal, 'utf8').catch(() => '')).includes(` ${user.pid}.2`))
+    await until('it to have held the lock', async () => (await readFile(journal, 'utf8').catch(() => '')).includes(` ${user.pid}.2`))
     await user.kill()
     killed.add(String(user.pid))
   }
@@ -83,7 +83,3 @@ test('processes that are killed while they hold the lock, and others that break 
     }
   }
 })
-
-async function until(condition: () => Promise<boolean>): Promise<void> {
-  while (!(await condition())) await delay(5)
-}

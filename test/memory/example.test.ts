@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
-import { expect, test } from 'vitest'
+import { test } from 'vitest'
 import { z } from 'zod'
 import { event, service, settled } from '../../src/index.ts'
 import { memory, memoryBroker, memoryView } from '../../src/drivers/memory/index.ts'
@@ -30,11 +29,3 @@ test('an order is invoiced once', async () => {
   await Promise.all([shop.stop(), billing.stop()])
 })
 // #endregion example
-
-test('the code of the page is the region above', async () => {
-  const text = (path: string): Promise<string> => readFile(new URL(path, import.meta.url), 'utf8')
-  const region = /\/\/ #region example\n([\s\S]*?)\/\/ #endregion example/.exec(await text('example.test.ts'))?.[1]
-  const shown = /#example -->\n\n```ts\n([\s\S]*?)```/.exec(await text('../../docs/drivers/memory.md'))?.[1]
-  expect(region).toBeDefined()
-  expect(shown).toBe(region)
-})

@@ -1,5 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { execFileSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import pg from 'pg'
 import { afterAll, beforeEach, expect, test } from 'vitest'
@@ -7,6 +6,7 @@ import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { migrations } from '../../src/drivers/postgres/migrations/compiled.ts'
 import { migrate, requireSchema } from '../../src/drivers/postgres/migrations/migrate.ts'
 import { migrationSql } from '../../src/drivers/postgres/migrations/migration-sql.ts'
+import { startProgram } from '../support/child-program.ts'
 import { testDatabase } from '../support/postgres.ts'
 
 const { connectionString } = await testDatabase('migrations')
@@ -54,15 +54,10 @@ test('the sets are counted apart, and both fit into one schema', async () => {
 })
 
 test('two processes at once apply every file once', { timeout: 60_000 }, async () => {
-  const program = fileURLToPath(new URL('migrate-process.ts', import.meta.url))
   const run = async (): Promise<number[]> => {
-    const child = spawn(process.execPath, ['--import', 'tsx', '--conditions=tidemark-source', program, url], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let output = ''
-    child.stdout.on('data', (data: Buffer) => (output += data.toString()))
-    expect(await once(child, 'exit')).toEqual([0, null])
-    return JSON.parse(output) as number[]
+    const { code, stdout, stderr } = await startProgram(new URL('migrate-process.ts', import.meta.url), [url]).ended
+    expect(code, stderr).toBe(0)
+    return JSON.parse(stdout) as number[]
   }
   const applied = (await Promise.all([run(), run(), migrate(database, { set: 'service' }).then((report) => report.applied)])).flat()
   expect(applied.sort()).toEqual(known)

@@ -6,7 +6,7 @@ import { pgTransaction, postgresJsTransaction } from '../../src/drivers/postgres
 import { commit } from '../../src/drivers/postgres/database.ts'
 import { PostgresOutboxStore } from '../../src/drivers/postgres/postgres-outbox-store.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
-import { until } from './support/until.ts'
+import { until } from '../support/until.ts'
 
 const { url, database, store, publish, reset } = await outboxDatabase('append')
 

@@ -1,17 +1,14 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { crashPoints } from '../../src/internal/crash-points.ts'
 import { runRelay } from '../../src/outbox/index.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
-import { endRelaysAfterEach, startRelay } from './support/start-relay.ts'
-import { until } from './support/until.ts'
+import { startRelay } from './support/start-relay.ts'
+import { until } from '../support/until.ts'
+import { type ChildProgram, startProgram } from '../support/child-program.ts'
 import { WireRecorder, changedRepeats, outOfOrder, withoutRepeats } from './support/wire-recorder.ts'
 
 const { url, database, store, publish, reset } = await outboxDatabase('crash_points')
 await WireRecorder.create(database)
-endRelaysAfterEach()
 
 const relayPoints = crashPoints.filter((name) => name.startsWith('relay:'))
 const keys = ['a', 'b', 'c', 'd', 'e']
@@ -60,7 +57,7 @@ describe.each(['relay:after-page', 'relay:after-send'])('a relay frozen at %s', 
   test('that wakes after its successor has worked repeats old messages at most, and cannot move the checkpoint', async () => {
     await publishSome(1)
     const frozen = startRelay({ url, fences: false }, { TIDEMARK_FREEZE_POINT: name })
-    await frozen.said('taken-over')
+    await frozen.untilSaid(/^taken-over$/m)
     await until(
       'it is frozen at its first page',
       async () => (await database.query(`select from tidemark.relay where not finished`)).length === 1,
@@ -69,8 +66,8 @@ describe.each(['relay:after-page', 'relay:after-send'])('a relay frozen at %s', 
     await finish(false, 120)
     const before = await new WireRecorder(database, { fences: false }).count()
     const [row] = await database.query('select tick, done_seq from tidemark.relay')
-    frozen.child.kill('SIGCONT')
-    await frozen.said('fenced')
+    frozen.signal('SIGCONT')
+    await frozen.untilSaid(/^fenced$/m)
     const sent = await new WireRecorder(database, { fences: false }).sent()
     // Frozen before its send, it sends its old page when it wakes; behind it, nothing more.
     if (name === 'relay:after-page') expect(sent.length).toBeGreaterThan(before)
@@ -85,18 +82,16 @@ const publishPoints = crashPoints.filter((name) => name.startsWith('publish:'))
 
 test.each(publishPoints)('a publisher killed at %s leaves neither the order nor its event', async (name) => {
   await database.query('create table if not exists orders (id text primary key)')
-  expect(await publisherEnds({ TIDEMARK_CRASH_POINT: name })).toEqual([null, 'SIGKILL'])
+  expect(await startPublisher({ TIDEMARK_CRASH_POINT: name }).ended).toMatchObject({ signal: 'SIGKILL' })
   await until('its transaction is gone', async () => (await counts()).open === 0)
   expect(await counts()).toEqual({ orders: 0, messages: 0, open: 0 })
-  expect(await publisherEnds({})).toEqual([0, null])
+  expect(await startPublisher({}).ended).toMatchObject({ code: 0 })
   expect(await counts()).toEqual({ orders: 1, messages: 1, open: 0 })
   await database.query('drop table orders')
 })
 
-function publisherEnds(env: NodeJS.ProcessEnv): Promise<unknown[]> {
-  const program = fileURLToPath(new URL('support/publish-process.ts', import.meta.url))
-  const node = ['--import', 'tsx', '--conditions=tidemark-source', program, url]
-  return once(spawn(process.execPath, node, { stdio: 'ignore', env: { ...process.env, ...env } }), 'exit')
+function startPublisher(env: NodeJS.ProcessEnv): ChildProgram {
+  return startProgram(new URL('support/publish-process.ts', import.meta.url), [url], { env })
 }
 
 async function counts(): Promise<{ orders: number; messages: number; open: number }> {

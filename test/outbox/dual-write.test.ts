@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest'
 import { runRelay } from '../../src/outbox/index.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
-import { until } from './support/until.ts'
+import { until } from '../support/until.ts'
 import { WireRecorder } from './support/wire-recorder.ts'
 
 const { database, store, reset } = await outboxDatabase('dual_write')

@@ -4,7 +4,7 @@ import { pgTransaction } from '../../src/drivers/postgres/foreign-transactions.t
 import type { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import type { Session } from '../../src/drivers/postgres/session.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
-import { until } from './support/until.ts'
+import { until } from '../support/until.ts'
 import { WireRecorder } from './support/wire-recorder.ts'
 
 const { database, store, reset } = await outboxDatabase('naive')

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Relay, type RelayOccurrence, type RelayOptions, runRelay } from '../../src/outbox/index.ts'
 import { PostgresOutboxStore } from '../../src/drivers/postgres/postgres-outbox-store.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
-import { until } from './support/until.ts'
+import { until } from '../support/until.ts'
 import { WireRecorder } from './support/wire-recorder.ts'
 
 const { database, store, publish, reset } = await outboxDatabase('ownership')

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { type Relay, type RelayOccurrence, runRelay } from '../../src/outbox/index.ts'
 import { PostgresOutboxStore } from '../../src/drivers/postgres/postgres-outbox-store.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
-import { until } from './support/until.ts'
+import { until } from '../support/until.ts'
 import { type RecorderOptions, WireRecorder, outOfOrder } from './support/wire-recorder.ts'
 
 const { database, publish, operations, reset } = await outboxDatabase('parking')

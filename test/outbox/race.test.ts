@@ -2,8 +2,9 @@ import { describe, expect, test } from 'vitest'
 import type { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { type Harm, harass, seeded } from './support/adversary.ts'
 import { outboxDatabase, smallPartitions } from './support/outbox-database.ts'
-import { type RelayProcess, type RelayProcessSettings, endRelaysAfterEach, startRelay } from './support/start-relay.ts'
-import { until } from './support/until.ts'
+import { type RelayProcessSettings, startRelay } from './support/start-relay.ts'
+import { until } from '../support/until.ts'
+import type { ChildProgram } from '../support/child-program.ts'
 import { type Sent, WireRecorder, changedRepeats, outOfOrder, withoutRepeats } from './support/wire-recorder.ts'
 
 /** Of the writers, in each of the mixes below. */
@@ -14,7 +15,6 @@ const keys = 20
 const { url, database, reset } = await outboxDatabase('race')
 await WireRecorder.create(database)
 await database.query('create table version (key text primary key, v int not null)')
-endRelaysAfterEach()
 
 /** Kills, freezes, continues and replaces relays until told to end; then lets those live that are left. */
 async function torment(
@@ -23,32 +23,32 @@ async function torment(
   running: () => boolean,
 ): Promise<{ killed: number; frozen: number }> {
   const streams = settings.streams ?? 1
-  const alive: RelayProcess[] = []
+  const alive: ChildProgram[] = []
   const start = (): void => void alive.push(startRelay({ ...settings, stream: Math.floor(random() * streams) }))
   const done = { killed: 0, frozen: 0 }
   for (let stream = 0; stream < streams; stream++) alive.push(startRelay({ ...settings, stream }))
-  await Promise.all(alive.map((relay) => relay.said('taken-over')))
+  await Promise.all(alive.map((relay) => relay.untilSaid(/^taken-over$/m)))
   start()
   const thaws: Promise<void>[] = []
   while (running()) {
     await pause(150 + random() * 350)
     const [victim] = alive.splice(Math.floor(random() * alive.length), 1)
     if (victim === undefined || random() < 0.4) {
-      victim?.child.kill('SIGKILL')
+      victim?.signal('SIGKILL')
       done.killed += 1
       start()
     } else {
-      victim.child.kill('SIGSTOP')
+      victim.signal('SIGSTOP')
       done.frozen += 1
       thaws.push(
         pause(500 + random() * 1_500)
-          .then(() => void victim.child.kill('SIGCONT'))
+          .then(() => void victim.signal('SIGCONT'))
           .then(() => void alive.push(victim)),
       )
     }
   }
   await Promise.all(thaws)
-  for (const relay of alive) relay.child.kill('SIGTERM')
+  for (const relay of alive) relay.signal('SIGTERM')
   await Promise.all(alive.map(({ ended }) => ended))
   return done
 }
@@ -69,7 +69,7 @@ async function race(settings: Omit<RelayProcessSettings, 'url'>): Promise<{ harm
   ])
   const last = Array.from({ length: settings.streams ?? 1 }, (_, stream) => startRelay({ ...settings, url, stream }))
   await until('the outbox is published', () => isDrained(database, settings.streams ?? 1))
-  for (const { child } of last) child.kill('SIGTERM')
+  for (const relay of last) relay.signal('SIGTERM')
   await Promise.all(last.map(({ ended }) => ended))
   const sent = await new WireRecorder(database, { fences: false }).sent()
   console.log(`seed ${seed}:`, JSON.stringify({ ...harm, ...done, sent: sent.length, repeated: sent.length - withoutRepeats(sent).length }))

@@ -9,7 +9,7 @@ import { rebase, runRelay } from '../../src/outbox/index.ts'
 import { readTail } from '../../src/outbox/read-tail.ts'
 import { testDatabase, testServer } from '../support/postgres.ts'
 import { message } from './support/outbox-database.ts'
-import { until } from './support/until.ts'
+import { until } from '../support/until.ts'
 
 const server = await testServer()
 const log = await testDatabase('restore_log')

@@ -3,7 +3,7 @@ import { type RetentionJob, rotate } from '../../src/drivers/postgres/outbox-ret
 import { PostgresOutboxStore } from '../../src/drivers/postgres/postgres-outbox-store.ts'
 import { type MaintenanceEvent, runRelay } from '../../src/outbox/index.ts'
 import { message, outboxDatabase, smallPartitions } from './support/outbox-database.ts'
-import { until } from './support/until.ts'
+import { until } from '../support/until.ts'
 import { WireRecorder, outOfOrder } from './support/wire-recorder.ts'
 
 const { database, store, publish, reset } = await outboxDatabase('rotation')

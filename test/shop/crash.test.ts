@@ -27,11 +27,10 @@ describe('kill -9', { timeout: 180_000 }, () => {
     const input = await folder.write('orders.txt', text)
     const chance = chanceOf(seed)
     for (let round = 0; round < 3; round++) {
-      const { child, ended } = folder.start('--once', '--json', '--input', input)
+      const run = folder.start('--once', '--json', '--input', input)
       // A moment of its life, from its first step to its last; no signal to wait for, since any moment will do.
-      await Promise.race([sleep(500 + 3_000 * chance()), ended])
-      child.kill('SIGKILL')
-      await ended
+      await Promise.race([sleep(500 + 3_000 * chance()), run.ended])
+      await run.kill()
       if (chance() < 0.5) await folder.killServer()
     }
     expect(await finalTotals(input)).toMatchObject({ ...expectedOutcome(text), deadLetters: 0 })
@@ -58,10 +57,9 @@ describe('kill -9', { timeout: 180_000 }, () => {
     const input = await folder.write('orders.txt', text)
     await finalTotals(input)
     for (const afterMs of [600, 1_000]) {
-      const { child, ended } = folder.start('--once', '--fresh', '--input', input)
-      await Promise.race([sleep(afterMs), ended])
-      child.kill('SIGKILL')
-      await ended
+      const run = folder.start('--once', '--fresh', '--input', input)
+      await Promise.race([sleep(afterMs), run.ended])
+      await run.kill()
       expect(await finalTotals(input)).toMatchObject({ ...expectedOutcome(text), deadLetters: 0 })
     }
   })

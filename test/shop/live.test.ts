@@ -15,7 +15,7 @@ describe('the shop with arriving orders', { timeout: 180_000 }, () => {
   test('says where to look inside, says when the input is exhausted, goes on, and stops cleanly on Ctrl-C', async () => {
     const shop = folder.start('--rate', '400', '--limit', '200')
     await shop.untilSaid(/The input is exhausted/)
-    shop.child.kill('SIGINT')
+    shop.signal('SIGINT')
     const { code, stdout, stderr } = await shop.ended
     expect(code).toBe(0)
     expect(stderr).toContain('Ctrl-C again')
@@ -27,7 +27,7 @@ describe('the shop with arriving orders', { timeout: 180_000 }, () => {
   test('goes on at the next start where it was', async () => {
     const shop = folder.start('--rate', '400', '--limit', '300')
     await shop.untilSaid(/The input is exhausted/)
-    shop.child.kill('SIGTERM')
+    shop.signal('SIGTERM')
     expect(await shop.ended).toMatchObject({ code: 0 })
     const { stdout } = await folder.run('--once', '--json', '--limit', '300')
     expect(JSON.parse(stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 300 }), deadLetters: 0, ordersPerSecond: 0 })
@@ -41,7 +41,7 @@ describe('the shop with arriving orders', { timeout: 180_000 }, () => {
     expect(stderr).toContain('Nothing was dropped')
     const { stdout } = await folder.run('--once', '--json', '--limit', '350')
     expect(JSON.parse(stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 350 }), deadLetters: 0 })
-    shop.child.kill('SIGINT')
+    shop.signal('SIGINT')
     expect(await shop.ended).toMatchObject({ code: 0 })
   })
 
@@ -52,7 +52,7 @@ describe('the shop with arriving orders', { timeout: 180_000 }, () => {
     await folder.killServer()
     await shop.untilSaid(/The input is exhausted/)
     const { stdout } = await folder.run('--once', '--json', '--limit', '700')
-    shop.child.kill('SIGINT')
+    shop.signal('SIGINT')
     expect(await shop.ended).toMatchObject({ code: 0 })
     expect(JSON.parse(stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 700 }), deadLetters: 0 })
   })
@@ -60,7 +60,7 @@ describe('the shop with arriving orders', { timeout: 180_000 }, () => {
   test('a --once that is interrupted exits with 130, and the next one ends it', async () => {
     const shop = folder.start('--once', '--json')
     await folder.untilOrders(1_500)
-    shop.child.kill('SIGINT')
+    shop.signal('SIGINT')
     const { code, stdout, stderr } = await shop.ended
     expect({ code, stdout }).toEqual({ code: 130, stdout: '' })
     expect(stderr).toContain('goes on from here')
@@ -82,7 +82,7 @@ describe("a server of one's own", () => {
     }
     const shop = folder.start('--limit', '80', '--decline-above', '20', '--database', url)
     await shop.untilSaid(/The input is exhausted/)
-    shop.child.kill('SIGINT')
+    shop.signal('SIGINT')
     const { code, stdout, stderr } = await shop.ended
     expect(code).toBe(0)
     expect(stdout).toMatch(/orders +postgresql:\/\/postgres@127\.0\.0\.1:\d+\/shop_orders\n/)

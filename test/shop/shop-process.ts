@@ -1,39 +1,21 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
 import { onConnection } from '../../src/drivers/postgres/embedded/connection.ts'
 import { homeAt } from '../../src/drivers/postgres/embedded/home.ts'
 import { embedded } from '../../src/drivers/postgres/embedded/index.ts'
 import { findPostmaster } from '../../src/drivers/postgres/embedded/postmaster.ts'
 import { currentData } from '../../src/drivers/postgres/embedded/site.ts'
 import { endsWithin, signal } from '../../src/drivers/postgres/embedded/stop.ts'
+import { type ChildProgram, type Ending, startProgram } from '../support/child-program.ts'
 
-const program = fileURLToPath(new URL('../../examples/shop/main.ts', import.meta.url))
-const loader = import.meta.resolve('tsx')
-
-/** How a run of the shop ended. */
-export interface Ending {
-  readonly code: number | null
-  readonly signal: NodeJS.Signals | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-/** A run of the shop in a process of its own. */
-export interface RunningShop {
-  readonly child: ChildProcess
-  readonly ended: Promise<Ending>
-  /** Resolves once the text so far, of both streams, matches; rejects if the run ends before. */
-  untilSaid(what: RegExp): Promise<void>
-}
+const program = new URL('../../examples/shop/main.ts', import.meta.url)
 
 /** A folder in which the shop has its server, as in a project. Each test has its own. */
 export class ShopFolder {
   readonly path: string
-  readonly #running = new Set<RunningShop>()
+  readonly #running = new Set<ChildProgram>()
 
   private constructor(path: string) {
     this.path = path
@@ -51,40 +33,10 @@ export class ShopFolder {
     return join(this.path, '.tidemark', 'postgres')
   }
 
-  start(...args: readonly string[]): RunningShop {
-    const child = spawn(process.execPath, ['--conditions=tidemark-source', '--import', loader, program, ...args], {
-      cwd: this.path,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, NO_COLOR: '1' },
-    })
-    const said = { stdout: '', stderr: '' }
-    const listeners = new Set<() => void>()
-    for (const name of ['stdout', 'stderr'] as const) {
-      child[name].setEncoding('utf8').on('data', (text: string) => {
-        said[name] += text
-        for (const listener of listeners) listener()
-      })
-    }
-    const ended = new Promise<Ending>((resolve) => {
-      child.once('close', (code, signal) => resolve({ code, signal, ...said }))
-    })
-    const running: RunningShop = {
-      child,
-      ended,
-      untilSaid: (what) =>
-        new Promise((resolve, reject) => {
-          const look = (): void => {
-            if (!what.test(said.stdout + said.stderr)) return
-            listeners.delete(look)
-            resolve()
-          }
-          listeners.add(look)
-          look()
-          void ended.then(() => reject(new Error(`ended without saying ${String(what)}:\n${said.stdout}\n${said.stderr}`)))
-        }),
-    }
+  start(...args: readonly string[]): ChildProgram {
+    const running = startProgram(program, args, { cwd: this.path, env: { NO_COLOR: '1' } })
     this.#running.add(running)
-    void ended.then(() => this.#running.delete(running))
+    void running.ended.then(() => this.#running.delete(running))
     return running
   }
 
@@ -126,10 +78,7 @@ export class ShopFolder {
 
   /** Ends what still runs, and removes server and folder. */
   async remove(): Promise<void> {
-    for (const { child, ended } of this.#running) {
-      child.kill('SIGKILL')
-      await ended
-    }
+    for (const running of this.#running) await running.kill()
     const server = embedded({ directory: this.#serverDirectory })
     await server.stop({ mode: 'immediate' })
     await server.remove()

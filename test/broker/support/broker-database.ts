@@ -31,11 +31,3 @@ export async function brokerDatabase(database: TestDatabase): Promise<BrokerData
     },
   }
 }
-
-/** Waits until something holds. The limit only ends a test that hangs. */
-export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = 30_000): Promise<void> {
-  for (const end = performance.now() + limitMs; !(await holds());) {
-    if (performance.now() > end) throw new Error(`waited in vain: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}

@@ -7,7 +7,7 @@ import { migrate } from '../../../src/drivers/postgres/migrations/migrate.ts'
 import { PostgresConsumerStore } from '../../../src/drivers/postgres/postgres-consumer-store.ts'
 import type { Appender, Broker, Coordinate, Header, SequencedRecord } from '../../../src/message/index.ts'
 import { partitionOf, recordHeaders } from '../../../src/message/index.ts'
-import { until } from '../../outbox/support/until.ts'
+import { until } from '../../support/until.ts'
 import { testDatabase } from '../../support/postgres.ts'
 import { Counted, effectTable, insertEffect } from './counted.ts'
 
@@ -72,6 +72,8 @@ export interface ConsumerDatabase {
   readonly store: PostgresConsumerStore
   /** Starts a consumer, which is stopped after the test at the latest. */
   consume(broker: Broker, handlers: readonly Handler[], options?: Partial<ConsumerOptions>): Consumer
+  /** Waits until all partitions are handled to their ends by whoever owns them, as the rows tell. */
+  settledByAny(broker: Broker): Promise<void>
   effects(): Promise<readonly { readonly id: string; readonly key: string; readonly n: number }[]>
   rows<R extends Record<string, unknown>>(text: string, params?: readonly unknown[]): Promise<R[]>
 }
@@ -106,6 +108,15 @@ export async function consumerDatabase(label: string): Promise<ConsumerDatabase>
       })
       started.add(consumer)
       return consumer
+    },
+    async settledByAny(broker) {
+      const ends = await broker.offsets(Counted.topic, 'latest')
+      await until('all positions at the ends', async () => {
+        const found = await database.query<{ n: number }>(
+          'select min(next_offset)::int as n from tidemark.consumer_position group by partition order by partition',
+        )
+        return found.length === ends.length && found.every(({ n }, i) => n >= ends[i]!)
+      })
     },
     effects: () => database.query('select id, key, n from effect order by place'),
     rows: (text, params) => database.query(text, params),
