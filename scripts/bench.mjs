@@ -1,6 +1,7 @@
 /**
  * `npm run bench -- NAME [--json] [options of the bench]`: runs bench/NAME.ts on Node 24, the version all published figures are of.
  * stdout is the bench's own; everything else goes to stderr.
+ * What is measured is the built package, as its users have it, and no TypeScript loader where Node needs none.
  */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -27,8 +28,11 @@ await ensureInstalled()
 const node = await node24()
 if (node === undefined)
   process.stderr.write(`No Node 24 can be brought to ${process.platform} on ${process.arch}; the figures are of ${process.version}.\n`)
-process.exitCode = await runChild(
-  node ?? process.execPath,
-  ['--conditions=tidemark-source', '--import', 'tsx', join(folder, `${name}.ts`), ...options],
-  { cwd: root, env: node === undefined ? process.env : environmentOf(node) },
-)
+const built = await runChild(process.execPath, [join(root, 'scripts', 'verify.mjs'), 'build'], { cwd: root, stdio: ['ignore', 2, 2] })
+const loader = node === undefined ? ['--import', 'tsx'] : []
+process.exitCode =
+  built ||
+  (await runChild(node ?? process.execPath, [...loader, join(folder, `${name}.ts`), ...options], {
+    cwd: root,
+    env: node === undefined ? process.env : environmentOf(node),
+  }))

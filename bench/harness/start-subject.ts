@@ -15,12 +15,11 @@ const stepTimeoutMs = 600_000
 const endTimeoutMs = 5_000
 
 /**
- * Starts a module that calls `serveSubject`, with the Node, the TypeScript loader and the conditions of this process.
+ * Starts a module that calls `serveSubject`, with the Node and the options of this process.
  * What it prints goes to stderr: stdout belongs to the bench's result.
  */
 export function startSubject(module: URL, input: unknown): RunningSubject {
   const child = fork(fileURLToPath(module), [], {
-    execArgv: ['--conditions=tidemark-source', '--import', 'tsx', ...profiling()],
     env: { ...process.env, NODE_ENV: 'production', BENCH_INPUT: JSON.stringify(input) },
     stdio: ['ignore', process.stderr, process.stderr, 'ipc'],
   })
@@ -56,10 +55,4 @@ export function startSubject(module: URL, input: unknown): RunningSubject {
       clearTimeout(killer)
     },
   }
-}
-
-/** `BENCH_PROFILE=folder npm run bench -- …` leaves a CPU profile of each subject there, for the developer tools of a browser. It slows the run. */
-function profiling(): string[] {
-  const folder = process.env['BENCH_PROFILE']
-  return folder === undefined ? [] : ['--cpu-prof', `--cpu-prof-dir=${folder}`]
 }

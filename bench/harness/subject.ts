@@ -5,6 +5,10 @@
  * @module
  */
 
+import { mkdir, writeFile } from 'node:fs/promises'
+import { Session } from 'node:inspector/promises'
+import { basename, join } from 'node:path'
+
 /** Named numbers a run reports. The bench knows their units. */
 export type Figures = Readonly<Record<string, number>>
 
@@ -47,11 +51,27 @@ export function serveSubject<Input>(make: (input: Input) => Subject): void {
 async function perform(subject: Subject, step: Step): Promise<StepDone | StepFailed> {
   const before = process.resourceUsage()
   try {
-    const figures = step === 'run' ? await subject.run() : await subject[step]().then(() => ({}))
+    const figures = step === 'run' ? await profiled(() => subject.run()) : await subject[step]().then(() => ({}))
     const after = process.resourceUsage()
     const microseconds = after.userCPUTime - before.userCPUTime + (after.systemCPUTime - before.systemCPUTime)
     return { done: step, figures, cpuSeconds: microseconds / 1e6 }
   } catch (error) {
     return { failed: step, error: error instanceof Error ? (error.stack ?? error.message) : String(error) }
   }
+}
+
+/** With `BENCH_PROFILE=FOLDER` in the environment, leaves a CPU profile of the run there, for the developer tools of a browser. It slows the run. */
+async function profiled(run: () => Promise<Figures>): Promise<Figures> {
+  const folder = process.env['BENCH_PROFILE']
+  if (folder === undefined) return run()
+  const session = new Session()
+  session.connect()
+  await session.post('Profiler.enable')
+  await session.post('Profiler.start')
+  const figures = await run()
+  const { profile } = await session.post('Profiler.stop')
+  session.disconnect()
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(folder, `${basename(process.argv[1] ?? 'subject', '.ts')}-${process.pid}.cpuprofile`), JSON.stringify(profile))
+  return figures
 }

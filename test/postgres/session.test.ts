@@ -39,6 +39,19 @@ describe('a session', () => {
     expect(counted).toBe(1)
   })
 
+  test('knows the columns of a statement that comes again, and those of the next one', async () => {
+    const [one, two] = ['select $1::int as n', `select $1::text as t, 'x' as more`]
+    const answers = await database.use((session) =>
+      Promise.all([
+        ...[1, 2].map((n) => session.query(one, [n])),
+        session.query('delete from entry where id = $1', [0]),
+        ...['a', 'b'].map((t) => session.query(two, [t])),
+        session.query(one, [3]),
+      ]),
+    )
+    expect(answers).toEqual([[{ n: 1 }], [{ n: 2 }], [], [{ t: 'a', more: 'x' }], [{ t: 'b', more: 'x' }], [{ n: 3 }]])
+  })
+
   test('reads values as pg does: bytes, numbers, json, arrays, unicode', async () => {
     const sql = `select decode('00ff80', 'hex') as bytes, 7::bigint as big, 1.5::float8 as float, '{"a":[1]}'::jsonb as json, array['x','ü"'] as list, '🂡' as card`
     const [row] = await database.query(sql)

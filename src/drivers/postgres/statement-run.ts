@@ -55,8 +55,8 @@ interface CopyRefusal {
  * Many statements in one round trip: parse, bind and execute of each, with a single Sync at the end.
  *
  * The server answers in one flush instead of one per statement, which is what makes a handler per message affordable.
- * The unnamed prepared statement is used again while the text stays the same, so nothing is left on the connection and a transaction pooler
- * may stand between. After an error the server skips to the Sync: the failed statement rejects with the server's error, all later ones with
+ * The unnamed prepared statement and its columns are used again while the text stays the same, so nothing is left on the connection and a
+ * transaction pooler may stand between. After an error the server skips to the Sync: the failed statement rejects with the server's error, all later ones with
  * `StatementSkipped`. Outside `BEGIN` the run is one implicit transaction.
  *
  * Works on any `pg` client through its public `Submittable` interface, except one made with `pipeline: true`.
@@ -83,9 +83,12 @@ export class StatementRun implements Submittable {
     const writer = new WireWriter(64 + this.#statements.length * 128)
     let parsed: string | undefined
     for (const { text, values } of this.#statements) {
-      if (text !== parsed) writer.parse(text)
+      const isNew = text !== parsed
       parsed = text
+      if (isNew) writer.parse(text)
       writer.bind(values)
+      // The columns of a statement that comes again are known from its first time.
+      if (isNew) writer.describe()
       writer.execute()
     }
     writer.sync()
@@ -138,9 +141,9 @@ export class StatementRun implements Submittable {
   handleCopyData(): void {}
 
   #settle(error: unknown, result: StatementResult | null): void {
-    const deliver = this.#deliver[this.#next++]
+    const at = this.#next++
     this.#rows = []
-    this.#fields = null
-    deliver?.(error, result)
+    if (this.#statements[at]?.text !== this.#statements[this.#next]?.text) this.#fields = null
+    this.#deliver[at]?.(error, result)
   }
 }

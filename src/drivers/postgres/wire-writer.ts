@@ -33,9 +33,14 @@ export class WireWriter {
     this.#close(start)
   }
 
-  /** Describes and executes what was bound. */
+  /** Asks for the columns of what was bound. */
+  describe(): void {
+    this.#append(describe)
+  }
+
+  /** Executes what was bound, without a limit of rows. */
   execute(): void {
-    this.#append(describeAndExecute)
+    this.#append(execute)
   }
 
   sync(): void {
@@ -104,6 +109,7 @@ export class WireWriter {
   }
 }
 
-/** Describe the unnamed portal; execute it without a limit of rows. */
-const describeAndExecute = Buffer.from([0x44, 0, 0, 0, 6, 0x50, 0, 0x45, 0, 0, 0, 9, 0, 0, 0, 0, 0])
+// Of the unnamed portal.
+const describe = Buffer.from([0x44, 0, 0, 0, 6, 0x50, 0])
+const execute = Buffer.from([0x45, 0, 0, 0, 9, 0, 0, 0, 0, 0])
 const sync = Buffer.from([0x53, 0, 0, 0, 4])
