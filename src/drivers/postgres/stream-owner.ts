@@ -1,0 +1,78 @@
+import type { Row } from '../../message/transaction.ts'
+import type { HeldRow, OutboxPage, OwnerClaim, RefusedRow } from '../../outbox/port.ts'
+import { isFull, outboxRow } from './outbox-row.ts'
+import { holdingFilter } from './parked-keys.ts'
+import * as relay from './queries/relay.ts'
+import type { StreamScope } from './queries/relay.ts'
+import { own, type OwnedRow, relinquish } from './relay-ownership.ts'
+import { begin, commit, rollback } from './relay-transaction.ts'
+import type { Session } from './session.ts'
+import type { Statement } from './statement-run.ts'
+
+/** The session that owns a stream of the outbox: what the relay's two ways of reading have in common. */
+export class StreamOwner {
+  readonly session: Session
+  readonly scope: StreamScope
+  #epoch = '0'
+  #owner = false
+
+  constructor(session: Session, scope: StreamScope) {
+    this.session = session
+    this.scope = scope
+  }
+
+  get epoch(): string {
+    return this.#epoch
+  }
+
+  async takeOver(claim: OwnerClaim): Promise<OwnedRow | null> {
+    const owned = await own(this.session, this.scope, claim)
+    if (owned === null) return null
+    this.#epoch = String(owned.row.epoch)
+    this.#owner = true
+    return owned
+  }
+
+  /** Runs the statements in one transaction while the stream is still this owner's and stands at this tick. `false`: it is not, nothing was done. */
+  async run(tick: number, statements: readonly Statement[]): Promise<boolean> {
+    const [, owned] = await this.session.run([begin, relay.lockOwned(this.scope, this.#epoch, tick)])
+    await this.session.run(owned!.count === 0 ? [rollback] : [...statements, commit])
+    return owned!.count > 0
+  }
+
+  /** The page that was read behind `after`: the rows of parked keys apart, those that are skipped left out. */
+  page(found: readonly Row[], holding: readonly Row[], after: string, limit: number): OutboxPage {
+    const { sent, held } = holdingFilter(
+      found.filter(({ skipped }) => skipped !== true),
+      holding,
+    )
+    const last = (found.at(-1)?.seq as string | undefined) ?? after
+    return { rows: sent.map(outboxRow), held: held.map(outboxRow), last, full: isFull(found, limit) }
+  }
+
+  /** Notes the held rows of a page. */
+  hold(held: readonly HeldRow[]): Statement[] {
+    if (held.length === 0) return []
+    const rows = held.map((row) => ({ ...row, seq: String(row.seq) }))
+    return [relay.hold(this.scope, rows)]
+  }
+
+  park(tick: number, refused: readonly RefusedRow[]): Promise<boolean> {
+    const rows = refused.map(({ row, reason }) => ({ ...row, seq: String(row.seq), reason }))
+    return this.run(tick, [relay.park(this.scope, rows)])
+  }
+
+  async noteTopics(topics: readonly string[]): Promise<void> {
+    await this.session.run([relay.noteTopics(this.scope, topics)])
+  }
+
+  async beat(): Promise<boolean> {
+    // One statement, without a transaction of its own: it may fall between two round trips of one that is open.
+    const [beaten] = await this.session.run([relay.beat(this.scope, this.#epoch)])
+    return beaten!.count > 0
+  }
+
+  async close(outcome: 'stopped' | 'broken'): Promise<void> {
+    await relinquish(this.session, this.#owner ? relay.yieldStream(this.scope, this.#epoch) : null, outcome)
+  }
+}
