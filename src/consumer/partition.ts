@@ -1,17 +1,13 @@
 import { TidemarkError } from '../errors.ts'
-import { backoffMs } from '../internal/backoff.ts'
 import type { LogRecord } from '../message/port.ts'
 import type { BatchOrder, BatchResult } from './batch-order.ts'
 import { Entry } from './entry.ts'
 import { Lane, type LaneSettings, type Moment } from './lane.ts'
+import { LaneChange } from './lane-change.ts'
 import { laneOf } from './lane-of.ts'
+import { Ownership, type PartitionPhase } from './ownership.ts'
 import type { PartitionCommand } from './partition-command.ts'
 import type { LanePosition, PartitionRef, PartitionState } from './port.ts'
-
-/**
- * `taking` → `owned` → `draining` → `released`; from `owned` back to `taking` when another owner got between although the membership stands.
- */
-export type PartitionPhase = 'taking' | 'owned' | 'draining' | 'released'
 
 export interface PartitionSettings extends LaneSettings {
   /** Stop reading when so much waits in memory; go on at half of it. */
@@ -23,25 +19,19 @@ type Commands = PartitionCommand[]
 /**
  * One partition from its assignment to its release: which messages are in which lane, what each lane does, what must be asked of the store.
  * No I/O, no clock: events come in by its methods, and what is to be done comes back. The protocol is that of `docs/design/consumer.md`.
+ * Whose it is, `Ownership` knows; how the number of lanes changes, `LaneChange`.
  */
 export class Partition {
   readonly ref: PartitionRef
   readonly #settings: PartitionSettings
-  #phase: PartitionPhase = 'taking'
-  #ownership = 0
+  readonly #own = new Ownership()
+  readonly #change = new LaneChange()
   #lanes: Lane[] = []
   /** Everything before it was given to the lanes. */
   #dispatched = 0
   #paused = false
-  /** Fences and failures in a row, without a batch in between. */
-  #setbacks = 0
-  /** A change of the lane count under way: lanes stop at `at`. */
-  #barrier: { readonly count: number; readonly at: number; replacing: boolean } | null = null
-  /** The number of lanes asked for, if any was. */
-  #wantedLanes: number | null = null
+  /** While draining: the idle lanes' last step was asked for. */
   #finalAdvance = false
-  /** A take-over is to be asked for again, when `wake` comes. */
-  #retake = false
   /** Messages that came again below a lane's position. */
   repeatsBelowPosition = 0
 
@@ -51,11 +41,11 @@ export class Partition {
   }
 
   get phase(): PartitionPhase {
-    return this.#phase
+    return this.#own.phase
   }
 
   get ownership(): number {
-    return this.#ownership
+    return this.#own.number
   }
 
   get lanes(): readonly Lane[] {
@@ -64,8 +54,8 @@ export class Partition {
 
   /** Where to read on; `null` when nothing is to be read now. */
   get fetchFrom(): number | null {
-    if (this.#phase !== 'owned' || this.#paused) return null
-    return this.#barrier !== null && this.#dispatched >= this.#barrier.at ? null : this.#dispatched
+    if (this.phase !== 'owned' || this.#paused || this.#dispatched >= this.#change.barrier) return null
+    return this.#dispatched
   }
 
   /** Every message before it is done, as far as this owner knows; idle lanes count although their row may stand further back. */
@@ -79,46 +69,44 @@ export class Partition {
   // ---- ownership
 
   assigned(): Commands {
-    return [{ do: 'takeOver', ownership: this.#ownership }]
+    return this.#own.takeOver()
   }
 
   tookOver(ownership: number, state: PartitionState): Commands {
-    if (this.#isStale(ownership) || this.#phase !== 'taking') return []
+    if (this.#own.isStale(ownership) || this.phase !== 'taking') return []
     this.#install(state)
     this.#dispatched = Math.min(...this.#lanes.map((lane) => lane.position.nextOffset))
-    this.#phase = 'owned'
-    return [{ do: 'tell', what: 'taken' }, { do: 'fetch' }, ...this.#beginChange()]
+    return [...this.#own.taken(), { do: 'fetch' }, ...this.#beginChange()]
   }
 
   takeOverFailed(ownership: number, now: Moment): Commands {
-    if (this.#isStale(ownership)) return []
-    return this.#takeOverLater(now)
+    if (this.#own.isStale(ownership)) return []
+    return this.#own.takeOverLater(now)
   }
 
   /** The assignment ends: no new batches; what is in flight may end. `tell: released` follows. */
   drain(): Commands {
-    if (this.#phase === 'draining' || this.#phase === 'released') return []
-    const wasTaking = this.#phase === 'taking'
-    this.#phase = 'draining'
-    this.#barrier = this.#barrier?.replacing === true ? this.#barrier : null
+    if (this.phase === 'draining' || this.phase === 'released') return []
+    const wasTaking = this.phase === 'taking'
+    this.#own.drain()
+    this.#change.drain()
     // These wait for the database to come back. Their messages are still queued, so nothing is taken for done.
     for (const lane of this.#lanes) if (lane.activity === 'reload' && lane.notBefore > 0) lane.activity = 'idle'
-    return wasTaking ? this.#release() : this.#drained()
+    return wasTaking ? this.#own.release() : this.#drained()
   }
 
   /** The assignment is over: nothing in flight counts any more. */
   abandon(): Commands {
-    if (this.#phase === 'released') return []
+    if (this.phase === 'released') return []
     this.#forget()
-    this.#phase = 'released'
-    return [{ do: 'tell', what: 'abandoned' }]
+    return this.#own.abandon()
   }
 
   // ---- messages
 
   /** What was read from `from` on. Answers to an outdated question are ignored. */
   fetched(from: number, records: readonly LogRecord[], nextOffset: number): Commands {
-    if (this.#phase !== 'owned' || from !== this.#dispatched) return []
+    if (this.phase !== 'owned' || from !== this.#dispatched) return []
     for (const record of records) {
       const lane = this.#lanes[laneOf(record.key, record.offset, this.#lanes.length)]!
       if (!lane.push(new Entry(record))) this.repeatsBelowPosition += 1
@@ -129,7 +117,7 @@ export class Partition {
   }
 
   outOfRange(from: number, startOffset: number, endOffset: number): Commands {
-    if (this.#phase !== 'owned' || from !== this.#dispatched) return []
+    if (this.phase !== 'owned' || from !== this.#dispatched) return []
     const { group, topic, partition } = this.ref
     const text = `Group "${group}" stands at offset ${from} of ${topic}-${partition}, but the log holds only ${startOffset} to ${endOffset}.`
     const error = new TidemarkError('OFFSET_OUT_OF_RANGE', text, {
@@ -143,17 +131,17 @@ export class Partition {
   /** The next batch of a lane that was `ready`, now that a transaction is free. */
   order(lane: number): BatchOrder | null {
     const found = this.#lanes[lane]
-    if (this.#phase !== 'owned' || found === undefined || found.activity !== 'idle' || found.notBefore > 0) return null
-    return found.order(this.ref, this.#dispatched, this.#barrier?.at ?? Number.POSITIVE_INFINITY)
+    if (this.phase !== 'owned' || found === undefined || found.activity !== 'idle' || found.notBefore > 0) return null
+    return found.order(this.ref, this.#dispatched, this.#change.barrier)
   }
 
   batchEnded(ownership: number, order: BatchOrder, result: BatchResult, now: Moment): Commands {
-    if (this.#isStale(ownership)) return []
+    if (this.#own.isStale(ownership)) return []
     const lane = this.#lanes[order.lane.lane]!
     lane.activity = 'idle'
     switch (result.outcome) {
       case 'committed':
-        this.#setbacks = 0
+        this.#own.confirmed()
         lane.committed(order, result)
         break
       case 'failed':
@@ -167,7 +155,7 @@ export class Partition {
       case 'unavailable':
         lane.interrupted(now)
         lane.activity = 'reload'
-        if (this.#phase === 'draining') return this.#reload(lane)
+        if (this.phase === 'draining') return this.#reload(lane)
         return [{ do: 'wake', afterMs: lane.notBefore - now.elapsed }]
       case 'dropped':
         break
@@ -181,7 +169,7 @@ export class Partition {
     row: { readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null,
     now: Moment,
   ): Commands {
-    if (this.#isStale(ownership)) return []
+    if (this.#own.isStale(ownership)) return []
     const mine = this.#lanes[lane]!
     if (row === null || row.position.epoch !== mine.position.epoch || row.position.nextOffset < mine.position.nextOffset)
       return this.#fenced(now)
@@ -192,8 +180,8 @@ export class Partition {
   }
 
   reloadFailed(ownership: number, lane: number, now: Moment): Commands {
-    if (this.#isStale(ownership)) return []
-    if (this.#phase === 'draining') return this.#release()
+    if (this.#own.isStale(ownership)) return []
+    if (this.phase === 'draining') return this.#own.release()
     const mine = this.#lanes[lane]!
     mine.interrupted(now)
     return [{ do: 'wake', afterMs: mine.notBefore - now.elapsed }]
@@ -201,11 +189,7 @@ export class Partition {
 
   /** Time passed: whatever waited for it goes on. */
   wake(now: Moment): Commands {
-    if (this.#phase === 'taking' && this.#retake) {
-      this.#retake = false
-      return [{ do: 'takeOver', ownership: this.#ownership }]
-    }
-    if (this.#phase !== 'owned') return []
+    if (this.phase !== 'owned') return this.#own.wake()
     const waiting = this.#lanes.filter((lane) => lane.notBefore > 0)
     return waiting.flatMap((lane) => this.#wakeLane(lane, now))
   }
@@ -221,12 +205,12 @@ export class Partition {
 
   /** About once a second: idle lanes follow what was dispatched, so that a restart does not read it all again. */
   advance(): Commands {
-    if (this.#phase !== 'owned' || this.#barrier !== null) return []
+    if (this.phase !== 'owned' || this.#change.isUnderWay) return []
     return this.#advanceIdle()
   }
 
   advanced(ownership: number, targets: readonly { readonly lane: number }[], moved: readonly LanePosition[], now: Moment): Commands {
-    if (this.#isStale(ownership)) return []
+    if (this.#own.isStale(ownership)) return []
     return targets.flatMap((target) => {
       const lane = this.#lanes[target.lane]!
       const position = moved.find((one) => one.lane === target.lane)
@@ -240,8 +224,8 @@ export class Partition {
   }
 
   advanceFailed(ownership: number, targets: readonly { readonly lane: number }[], now: Moment): Commands {
-    if (this.#isStale(ownership)) return []
-    if (this.#phase === 'draining') return this.#release()
+    if (this.#own.isStale(ownership)) return []
+    if (this.phase === 'draining') return this.#own.release()
     return targets.flatMap((target) => {
       const lane = this.#lanes[target.lane]!
       lane.activity = 'reload'
@@ -252,88 +236,55 @@ export class Partition {
 
   // ---- number of lanes
 
-  /**
-   * Changes the lane count, now or as soon as the partition is owned: lanes run up to a barrier past everything in flight, then their rows are
-   * replaced.
-   */
+  /** Changes the lane count, now or as soon as the partition is owned. */
   changeLanes(count: number): Commands {
-    this.#wantedLanes = count
+    this.#change.want(count)
     return this.#beginChange()
   }
 
-  #beginChange(): Commands {
-    const count = this.#wantedLanes
-    if (count === null || this.#phase !== 'owned' || this.#barrier !== null || count === this.#lanes.length) return []
-    this.#barrier = { count, at: Math.max(...this.#lanes.map((lane) => lane.reach)), replacing: false }
-    return [{ do: 'fetch' }, ...this.#replaceIfReady()]
-  }
-
   replaced(ownership: number, state: PartitionState | 'fenced', now: Moment): Commands {
-    if (this.#isStale(ownership)) return []
+    if (this.#own.isStale(ownership)) return []
     if (state === 'fenced') return this.#fenced(now)
     const waiting = this.#lanes.flatMap((lane) => lane.takeAll()).sort((a, b) => a.record.offset - b.record.offset)
-    const dispatched = Math.max(this.#dispatched, this.#barrier!.at)
-    this.#barrier = null
+    this.#dispatched = Math.max(this.#dispatched, this.#change.barrier)
+    this.#change.end()
     this.#install(state)
-    this.#dispatched = dispatched
     for (const entry of waiting) this.#lanes[laneOf(entry.record.key, entry.record.offset, this.#lanes.length)]!.push(entry)
-    if (this.#phase === 'draining') return this.#drained()
+    if (this.phase === 'draining') return this.#drained()
     return [{ do: 'fetch' }, ...this.#readyLanes(), ...this.#beginChange()]
   }
 
   /** Whether the rows were replaced is not known: taking over again tells. */
   replaceFailed(ownership: number, now: Moment): Commands {
-    if (this.#isStale(ownership)) return []
+    if (this.#own.isStale(ownership)) return []
     return this.#fenced(now)
   }
 
   // ---- inside
-
-  #isStale(ownership: number): boolean {
-    return ownership !== this.#ownership || this.#phase === 'released'
-  }
 
   #install(state: PartitionState): void {
     this.#lanes = state.lanes.map((position) => new Lane(position, ofLane(state.parkedKeys, position), this.#settings))
   }
 
   #fenced(now: Moment): Commands {
-    const draining = this.#phase === 'draining'
     this.#forget()
-    if (draining) return [{ do: 'tell', what: 'fenced' }, ...this.#release()]
-    // The membership still stands as far as we know. If it does not, we shall hear of it.
-    this.#phase = 'taking'
-    return [{ do: 'tell', what: 'fenced' }, ...this.#takeOverLater(now)]
-  }
-
-  /** Two that both believe to own it must not fence each other for ever. */
-  #takeOverLater(now: Moment): Commands {
-    this.#retake = true
-    this.#setbacks += 1
-    return [{ do: 'wake', afterMs: backoffMs({ firstMs: 20, maxMs: 5_000 }, this.#setbacks, now.random) }]
+    return this.#own.fenced(now)
   }
 
   #forget(): void {
-    this.#ownership += 1
     this.#lanes = []
-    this.#barrier = null
+    this.#change.end()
     this.#paused = false
     this.#finalAdvance = false
   }
 
-  #release(): Commands {
-    this.#phase = 'released'
-    this.#ownership += 1
-    return [{ do: 'tell', what: 'released' }]
-  }
-
   #reload(lane: Lane): Commands {
     lane.activity = 'reload'
-    return [{ do: 'reload', ownership: this.#ownership, lane: lane.position.lane }]
+    return [{ do: 'reload', ownership: this.ownership, lane: lane.position.lane }]
   }
 
   #laneIsIdle(lane: Lane, now: Moment): Commands {
-    if (this.#phase === 'draining') return this.#drained()
+    if (this.phase === 'draining') return this.#drained()
     const wasPaused = this.#paused
     this.#pauseOrResume()
     const resumed: Commands = wasPaused && !this.#paused ? [{ do: 'fetch' }] : []
@@ -344,7 +295,7 @@ export class Partition {
   #ready(lane: Lane): Commands {
     const head = lane.head
     if (lane.activity !== 'idle' || lane.notBefore > 0 || head === undefined) return []
-    if (this.#barrier !== null && head >= this.#barrier.at) return []
+    if (head >= this.#change.barrier) return []
     return [{ do: 'ready', lane: lane.position.lane }]
   }
 
@@ -365,37 +316,30 @@ export class Partition {
     if (idle.length === 0) return []
     for (const lane of idle) lane.activity = 'advance'
     const targets = idle.map(({ position }) => ({ lane: position.lane, epoch: position.epoch, offset: this.#dispatched }))
-    return [{ do: 'advance', ownership: this.#ownership, targets }]
+    return [{ do: 'advance', ownership: this.ownership, targets }]
   }
 
   /** When nothing is in flight any more: the idle lanes' last step, then the release. */
   #drained(): Commands {
-    if (this.#lanes.some((lane) => lane.activity !== 'idle') || this.#barrier?.replacing === true) return []
+    if (this.#lanes.some((lane) => lane.activity !== 'idle') || this.#change.isReplacing) return []
     if (!this.#finalAdvance) {
       this.#finalAdvance = true
       const last = this.#advanceIdle()
       if (last.length > 0) return last
     }
-    return this.#release()
+    return this.#own.release()
+  }
+
+  #beginChange(): Commands {
+    if (this.phase !== 'owned' || !this.#change.begin(this.#lanes)) return []
+    return [{ do: 'fetch' }, ...this.#replaceIfReady()]
   }
 
   #replaceIfReady(): Commands {
-    if (this.#barrier === null || this.#barrier.replacing) return []
-    const raised = this.#raiseBarrier()
-    const barrier = this.#barrier
-    const there = this.#lanes.every((lane) => lane.activity === 'idle' && (lane.head === undefined || lane.head >= barrier.at))
-    if (!there || this.#dispatched < barrier.at) return raised
-    barrier.replacing = true
-    const from = this.#lanes.map((lane) => lane.position)
-    return [{ do: 'replaceLanes', ownership: this.#ownership, from, count: barrier.count, offset: barrier.at }]
-  }
-
-  /** A batch of unknown outcome may turn out to have ended past the barrier. The other lanes must come as far, or its messages would come again. */
-  #raiseBarrier(): Commands {
-    const furthest = Math.max(...this.#lanes.map((lane) => lane.position.nextOffset))
-    if (furthest <= this.#barrier!.at) return []
-    this.#barrier = { ...this.#barrier!, at: furthest }
-    return [{ do: 'fetch' }, ...this.#readyLanes()]
+    if (!this.#change.isUnderWay || this.#change.isReplacing) return []
+    const raised: Commands = this.#change.raise(this.#lanes) ? [{ do: 'fetch' }, ...this.#readyLanes()] : []
+    const replace = this.#change.replace(this.#lanes, this.#dispatched, this.ownership)
+    return replace.length > 0 ? replace : raised
   }
 }
 
