@@ -8,8 +8,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { event, service, settled } from 'tidemark'
 import { postgres, postgresBroker } from 'tidemark/postgres'
 import { z } from 'zod'
+import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
+import { runOutsideTransaction } from '../../src/drivers/postgres/outside-transaction.ts'
 import { freePort } from '../support/free-port.ts'
 import { systemPackage } from '../support/system-packages.ts'
+import { unprivilegedUser } from '../support/unprivileged-user.ts'
+import { until } from '../support/until.ts'
 
 // The distribution's server is older than the embedded one: nothing may need what only Postgres 18 has.
 const installed = systemPackage('postgresql')
@@ -23,7 +27,7 @@ describe.skipIf(installed.missing)(`the distribution's Postgres${installed.note}
   beforeAll(async () => {
     const bin = dirname(installed.files[0]!)
     directory = await mkdtemp(join(tmpdir(), 'tidemark-oldest-'))
-    const asUser = await unprivileged()
+    const asUser = await unprivilegedUser()
     if (asUser !== null) await chown(directory, asUser.uid, asUser.gid)
     command = (program, args) => run(join(bin, program), args, { cwd: directory, ...asUser })
     const port = await freePort()
@@ -69,12 +73,26 @@ describe.skipIf(installed.missing)(`the distribution's Postgres${installed.note}
     const order = Array.from({ length: 20 }, (_, n) => n)
     expect(seen).toEqual(['a', 'b', 'c'].map((key) => ({ key, all: order })))
   })
-})
 
-/** Postgres refuses to run as root. */
-async function unprivileged(): Promise<{ uid: number; gid: number } | null> {
-  if (process.getuid?.() !== 0) return null
-  const { stdout } = await run('id', ['-u', 'postgres'])
-  const { stdout: group } = await run('id', ['-g', 'postgres'])
-  return { uid: Number(stdout), gid: Number(group) }
-}
+  test('detaches a partition under a time limit: finished, or given up with the connection closed', async () => {
+    const database = new PostgresDatabase({ connection: () => connection('log') })
+    await database.query('create table parent (n int) partition by range (n)')
+    await database.query('create table first partition of parent for values from (0) to (1)')
+    const [reader, session] = [await database.lease(), await database.lease()]
+    await reader.run([{ text: 'begin' }, { text: 'select from parent' }])
+    const detaching = runOutsideTransaction(session, 'alter table parent detach partition first concurrently', 50)
+    await expect(detaching).rejects.toMatchObject({ code: '55P03' })
+    await until('the connection is closed', () => session.broken !== null)
+    session.release()
+    await reader.run([{ text: 'commit' }])
+    reader.release()
+    await database.query('alter table parent detach partition first finalize')
+    await database.query('create table second partition of parent for values from (1) to (2)')
+    await database.use(async (one) => {
+      await runOutsideTransaction(one, 'alter table parent detach partition second concurrently', 50)
+      expect(await one.query('show lock_timeout')).toEqual([{ lock_timeout: '0' }])
+    })
+    expect(await database.query(`select from pg_inherits where inhparent = 'parent'::regclass`)).toEqual([])
+    await database.close()
+  })
+})

@@ -3,6 +3,7 @@ import type { Pool, PoolConfig } from 'pg'
 import { TidemarkError } from '../../errors.ts'
 import type { Row, Transaction } from '../../message/transaction.ts'
 import { isConnectionFailure } from './connection-failure.ts'
+import { poolerRefusal } from './pooler-refusal.ts'
 import { Session, type SessionClient } from './session.ts'
 import type { Statement, StatementResult } from './statement-run.ts'
 
@@ -52,7 +53,7 @@ export class PostgresDatabase {
     this.#options = options
   }
 
-  /** Leases a session. Rejects with `DATABASE_UNREACHABLE`, which names what was tried and never the password. */
+  /** Leases a session. Rejects with `DATABASE_UNREACHABLE`, which names what was tried and never the password, or `CONFIG_INVALID`. */
   async lease(): Promise<Session> {
     try {
       return new Session(await this.#pool().connect())
@@ -148,6 +149,8 @@ export class PostgresDatabase {
   }
 
   #unreachable(cause: unknown): TidemarkError {
+    const refusal = poolerRefusal(cause)
+    if (refusal !== null) return refusal
     const where = this.place
     const reason = cause instanceof Error ? cause.message || ('code' in cause ? String(cause.code) : cause.name) : String(cause)
     return new TidemarkError('DATABASE_UNREACHABLE', `No connection to Postgres at ${where}: ${reason}.`, {
@@ -203,9 +206,12 @@ export async function rollBack(session: Session): Promise<Error | boolean> {
 /** Wraps what was thrown while the connection broke. Other errors stay as they are, a refused connection to somewhere else among them. */
 export function connectionError(error: unknown, session: Session): unknown {
   if (TidemarkError.is(error) || session.broken === null) return error
-  return new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; what was not committed is rolled back.', {
-    cause: error,
-  })
+  return (
+    poolerRefusal(session.broken) ??
+    new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to Postgres broke; what was not committed is rolled back.', {
+      cause: error,
+    })
+  )
 }
 
 function placeOfSettings({ host, port, database }: ConnectionSettings): string {

@@ -1,5 +1,5 @@
 import { isConnectionFailure } from './connection-failure.ts'
-import type { PostgresDatabase } from './database.ts'
+import { type PostgresDatabase, rollBack } from './database.ts'
 import type { Statement } from './statement-run.ts'
 
 /** How long the probe waits before it looks who is in its way; long enough for the server to have queued it. */
@@ -27,9 +27,11 @@ export async function endBlockers(database: PostgresDatabase, statement: Stateme
     } catch (error) {
       if (isConnectionFailure(error)) throw error
       // Not permitted: the holder's own time limit ends it.
+    } finally {
+      // In any case: the pool must not get a connection with an open transaction.
+      await waited
+      await rollBack(waiting)
     }
-    await waited
-    await waiting.run([{ text: 'rollback' }])
   })
 }
 

@@ -1,6 +1,7 @@
 import type { Maintenance, MaintenanceEvent } from '../../outbox/port.ts'
 import type { PostgresDatabase } from './database.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
+import { runOutsideTransaction } from './outside-transaction.ts'
 import * as partitions from './queries/partitions.ts'
 import type { Session } from './session.ts'
 
@@ -103,16 +104,9 @@ async function removeOne(session: Session, job: RetentionJob): Promise<boolean> 
     return removeOne(session, job)
   }
   const name = String(begun.name)
-  await underLockTimeout(session, async () => {
-    // Pending: an earlier attempt was cut short by the lock time-out; the parent shows the rows no more, and finishing is all that can be done.
-    if (begun.attached === true) {
-      await session.script(
-        `alter table ${schema}.outbox detach partition ${schema}.${name} ${begun.pending === true ? 'finalize' : 'concurrently'}`,
-      )
-    }
-    if (begun.exists === true) await session.script(`drop table ${schema}.${name}`)
-  })
-  await session.run([partitions.setState(schema, name, 'dropped')])
+  const found = { attached: begun.attached === true, pending: begun.pending === true, exists: begun.exists === true }
+  if (found.attached && !found.pending) await runOutsideTransaction(session, partitions.detach(schema, name), partitions.lockTimeoutMs)
+  await session.run(partitions.drop(schema, name, found))
   job.onEvent({ kind: 'partition', change: 'dropped', name })
   return true
 }
@@ -124,16 +118,6 @@ async function findDroppable(session: Session, job: RetentionJob, schema: string
   if (!job.deletes) return String(name)
   const rows = await session.query(`select from ${schema}.${String(name)} limit 1`)
   return rows.length === 0 ? String(name) : null
-}
-
-/** `DETACH CONCURRENTLY` cannot run in a transaction, so the limit is the session's for this while. */
-async function underLockTimeout(session: Session, work: () => Promise<void>): Promise<void> {
-  await session.query(`set lock_timeout = '50ms'`)
-  try {
-    await work()
-  } finally {
-    if (session.broken === null) await session.query('reset lock_timeout')
-  }
 }
 
 function isLockTimeout(error: unknown): boolean {

@@ -74,27 +74,22 @@ export class PostgresConsumerStore implements ConsumerStore {
 
   async takeOver({ partition, lockTimeoutMs }: TakeOver): Promise<PartitionState> {
     crashPoint('consumer:before-take-over')
-    const results = await this.#database.use(async (session) => {
-      // The set of parked keys is read in a statement of its own after the epoch was raised under the locks: the former owner may have parked
-      // a key in the transaction whose end we waited for, and a snapshot from before would not show it.
-      const statements = [
-        begin,
-        lockTimeout(lockTimeoutMs),
-        lockLanes(this.#schema, partition),
-        raiseEpochs(this.#schema, partition),
-        parkedKeys(this.#schema, partition),
-        end,
-      ]
-      for (;;) {
-        try {
-          return await session.run(statements)
-        } catch (error) {
-          await rollBack(session)
-          if (session.broken !== null || !isLockTimeout(error)) throw connectionError(error, session)
-          await endBlockers(this.#database, lockLanes(this.#schema, partition))
-        }
-      }
-    })
+    // The set of parked keys is read in a statement of its own after the epoch was raised under the locks: the former owner may have parked
+    // a key in the transaction whose end we waited for, and a snapshot from before would not show it.
+    const statements = [
+      begin,
+      lockTimeout(lockTimeoutMs),
+      lockLanes(this.#schema, partition),
+      raiseEpochs(this.#schema, partition),
+      parkedKeys(this.#schema, partition),
+      end,
+    ]
+    let results = await this.#unlessLocked(statements)
+    while (results === 'locked') {
+      // No connection is held meanwhile: it takes two, and several partitions may be at it.
+      await endBlockers(this.#database, lockLanes(this.#schema, partition))
+      results = await this.#unlessLocked(statements)
+    }
     crashPoint('consumer:after-take-over')
     return { lanes: positions(results[3]!), parkedKeys: keys(results[4]!) }
   }
@@ -162,6 +157,18 @@ export class PostgresConsumerStore implements ConsumerStore {
         await rollBack(session)
         // Somebody is looking into that table; the next call will find it free.
         if (!isLockTimeout(error)) throw connectionError(error, session)
+      }
+    })
+  }
+
+  async #unlessLocked(transaction: readonly Statement[]): Promise<StatementResult[] | 'locked'> {
+    return this.#database.use(async (session) => {
+      try {
+        return await session.run(transaction)
+      } catch (error) {
+        await rollBack(session)
+        if (session.broken !== null || !isLockTimeout(error)) throw connectionError(error, session)
+        return 'locked'
       }
     })
   }

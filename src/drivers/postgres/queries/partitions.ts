@@ -7,6 +7,11 @@ import { lastNumber } from './outbox-operations.ts'
  * @module
  */
 
+/** What a step waits for a lock at most: publishers may queue up behind it for so long. */
+export const lockTimeoutMs = 50
+
+const limitWaits: Statement = { text: `set local lock_timeout = ${lockTimeoutMs}` }
+
 /** Last number drawn, and the end of the last partition. */
 export function numbers(schema: string): Statement {
   return {
@@ -20,7 +25,7 @@ export function makePartition(schema: string, lo: number, hi: number): readonly 
   const name = `outbox_${lo}`
   return [
     { text: 'begin' },
-    { text: `set local lock_timeout = '50ms'` },
+    limitWaits,
     { text: `create table ${schema}.${name} (like ${schema}.outbox including defaults including constraints including indexes)` },
     { text: `alter table ${schema}.outbox attach partition ${schema}.${name} for values from (${lo}) to (${hi})` },
     { text: `insert into ${schema}.outbox_part (name, lo, hi, state) values ($1, $2, $3, 'open')`, params: [name, lo, hi] },
@@ -71,6 +76,26 @@ export function removal(schema: string): Statement {
       where p.state = 'detaching' order by p.lo limit 1`,
     params: [schema],
   }
+}
+
+/** Not for a transaction. */
+export function detach(schema: string, name: string): string {
+  return `alter table ${schema}.outbox detach partition ${schema}.${name} concurrently`
+}
+
+/**
+ * Drops a detached partition. Pending: an earlier attempt to detach it was cut short by the time limit; the parent shows its rows no more, and
+ * finishing is all that can be done.
+ */
+export function drop(schema: string, name: string, found: { readonly pending: boolean; readonly exists: boolean }): readonly Statement[] {
+  return [
+    { text: 'begin' },
+    limitWaits,
+    ...(found.pending ? [{ text: `alter table ${schema}.outbox detach partition ${schema}.${name} finalize` }] : []),
+    ...(found.exists ? [{ text: `drop table ${schema}.${name}` }] : []),
+    setState(schema, name, 'dropped'),
+    { text: 'commit' },
+  ]
 }
 
 export function setState(schema: string, name: string, state: 'detaching' | 'dropped'): Statement {
