@@ -1,5 +1,6 @@
 import { TidemarkError, errorCatalogue } from '../errors.ts'
 import { NotFoundError, UsageError } from './command.ts'
+import { withoutSecrets } from './without-secrets.ts'
 
 /** What is said of an error, and the exit code. */
 export interface Failure {
@@ -9,8 +10,13 @@ export interface Failure {
   readonly retryable: boolean
 }
 
-/** Total: an error that nobody knows is a failure, never a success. */
+/** Total: an error that nobody knows is a failure, never a success. What it says holds no password, whatever was typed. */
 export function failure(error: unknown): Failure {
+  const found = classified(error)
+  return { ...found, message: withoutSecrets(found.message) }
+}
+
+function classified(error: unknown): Failure {
   if (error instanceof UsageError) return { exitCode: 2, code: 'USAGE', message: error.message, retryable: false }
   if (error instanceof NotFoundError) return { exitCode: 4, code: 'NOT_FOUND', message: error.message, retryable: false }
   const state = sqlState(error) ?? sqlState(error instanceof Error ? error.cause : undefined)

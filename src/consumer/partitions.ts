@@ -1,7 +1,7 @@
 import { deferred } from '../internal/deferred.ts'
 import type { Fetched, FetchPosition, TopicPartition } from '../message/port.ts'
 import { channels } from '../telemetry/channels.ts'
-import type { BatchOrder, BatchResult } from './batch-order.ts'
+import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
 import type { PartitionStatus } from './consumer.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
 import { isFatal } from './fatal.ts'
@@ -230,15 +230,15 @@ export class Partitions {
       }
       return
     }
-    const error = 'failure' in result ? result.failure.reason : undefined
+    const errorClass = 'failure' in result ? result.failure.errorClass : undefined
     if (result.outcome === 'failed' && result.first === result.last) {
       tally.retries += 1
-      channels.consumerRetry.publish({ group, topic, partition, offset: result.first, attempt: order.attempt, error })
+      channels.consumerRetry.publish({ group, topic, partition, offset: result.first, attempt: order.attempt, errorClass })
       return
     }
     tally.uncharged += 1
-    if (result.outcome === 'unavailable') this.#events.trouble('batch', new Error(result.failure.reason))
-    channels.consumerRollback.publish({ group, topic, partition, lane, reason: result.outcome, error })
+    if (result.outcome === 'unavailable') this.#events.trouble('batch', unavailable(result.failure))
+    channels.consumerRollback.publish({ group, topic, partition, lane, reason: result.outcome, errorClass })
   }
 
   // ---- the store
@@ -345,4 +345,9 @@ export class Partitions {
     const { clock } = this.#settings
     return { wall: clock.now(), elapsed: clock.elapsed(), random: clock.random() }
   }
+}
+
+/** The words of a failure in a batch may be the handler's, and quote a payload. */
+function unavailable({ errorClass }: Failure): Error {
+  return new Error(`The database was away during a batch, or its commit's outcome is unknown (${errorClass}).`)
 }

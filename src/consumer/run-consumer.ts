@@ -192,8 +192,9 @@ class ConsumerRun implements Consumer {
   }
 
   #met(what: string, error: unknown): void {
-    this.#trouble = `${what}: ${failureOf(error).reason}`
-    if (channels.consumerTrouble.hasSubscribers) channels.consumerTrouble.publish({ group: this.#settings.group, what, error })
+    const { errorClass, reason } = failureOf(error)
+    this.#trouble = `${what}: ${reason}`
+    channels.consumerTrouble.publish({ group: this.#settings.group, what, errorClass, error: reason })
   }
 
   #fail(error: unknown): void {

@@ -2,19 +2,20 @@ import { channel } from 'node:diagnostics_channel'
 
 /**
  * What Tidemark tells about itself while it works, by `node:diagnostics_channel`. Costs nothing where nobody listens. Names are
- * `tidemark:<area>:<event>`; every message is a plain object.
+ * `tidemark:<area>:<event>`; every message is a plain object of facts: where, how often, and the class of an error (`DATABASE_CONNECTION_LOST`,
+ * `error 23505`). What a handler's error says stands in the dead letter only, because such texts quote payloads.
  */
 export const channels = {
   /** A lane batch committed: `{ group, topic, partition, lane, handled, nextOffset, ms }`. */
   consumerBatch: channel('tidemark:consumer:batch'),
-  /** A batch was rolled back and will run again: `{ group, topic, partition, lane, reason, error? }`. */
+  /** A batch was rolled back and will run again: `{ group, topic, partition, lane, reason, errorClass? }`. */
   consumerRollback: channel('tidemark:consumer:rollback'),
-  /** A message failed and is charged: `{ group, topic, partition, offset, attempt, error }`. */
+  /** A message failed and is charged: `{ group, topic, partition, offset, attempt, errorClass }`. */
   consumerRetry: channel('tidemark:consumer:retry'),
-  /** A message went to the dead letters: `{ group, topic, partition, offset, policy, reason }`. */
+  /** A message went to the dead letters: `{ group, topic, partition, offset, policy, errorClass }`. */
   consumerDeadLetter: channel('tidemark:consumer:dead-letter'),
   /** A partition's owner changed, as seen here: `{ group, topic, partition, what: 'taken' | 'fenced' | 'released' | 'abandoned' }`. */
   consumerOwnership: channel('tidemark:consumer:ownership'),
-  /** Something outside any message's reach failed and will be tried again: `{ group, what, error }`. */
+  /** Something outside any message's reach failed and will be tried again: `{ group, what, errorClass, error }`, the last one a text. */
   consumerTrouble: channel('tidemark:consumer:trouble'),
 } as const

@@ -129,7 +129,8 @@ function rate(text: string): number {
 
 function serverUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
-  if (url !== null && /^postgres(ql)?:$/.test(url.protocol)) return url
+  // An "@" behind the host is the rest of a password with a "/", "?" or "#" in it.
+  if (url !== null && /^postgres(ql)?:$/.test(url.protocol) && !/@/.test(url.pathname + url.search + url.hash)) return url
   // The text may hold a password, so it is not repeated.
   throw usage('--database takes the URL of a Postgres server.', 'For example --database postgresql://me@localhost:5432/postgres.')
 }

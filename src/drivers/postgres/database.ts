@@ -4,6 +4,7 @@ import { TidemarkError } from '../../errors.ts'
 import type { Row, Transaction } from '../../message/transaction.ts'
 import { isConnectionFailure } from './connection-failure.ts'
 import { poolerRefusal } from './pooler-refusal.ts'
+import { placeOf, requireConnectionString } from './connection-string.ts'
 import { Session, type SessionClient } from './session.ts'
 import type { Statement, StatementResult } from './statement-run.ts'
 
@@ -24,6 +25,7 @@ export interface ConnectionSettings {
 export interface PostgresDatabaseOptions {
   /** Your pool. It is never ended by Tidemark. Exactly one of `pool`, `connectionString` and `connection`. */
   readonly pool?: ClientPool
+  /** A URL: `postgres://user:password@host:5432/database`, special characters of user and password percent-encoded. */
   readonly connectionString?: string
   /** For servers whose address may change. */
   readonly connection?: () => ConnectionSettings
@@ -50,6 +52,7 @@ export class PostgresDatabase {
     if (given !== 1) {
       throw new TidemarkError('CONFIG_INVALID', `postgres() takes exactly one of pool, connectionString and connection; got ${given}.`)
     }
+    if (options.connectionString !== undefined) requireConnectionString(options.connectionString)
     this.#options = options
   }
 
@@ -117,7 +120,8 @@ export class PostgresDatabase {
   /** Where it is, for people: host, port and database, never a password. */
   get place(): string {
     const { connection, connectionString } = this.#options
-    return connection === undefined ? placeOf(connectionString) : placeOfSettings(connection())
+    if (connection !== undefined) return placeOfSettings(connection())
+    return connectionString === undefined ? 'the given pool' : placeOf(connectionString)
   }
 
   #pool(): ClientPool {
@@ -134,10 +138,10 @@ export class PostgresDatabase {
       keepAlive: true,
       application_name: 'tidemark',
     }
-    if (connectionString !== undefined) config.connectionString = connectionString
     config.Client = class extends pg.Client {
       constructor(settings?: pg.ClientConfig) {
-        super({ ...settings, ...connection?.() })
+        // Given to the client alone: a pool would keep the password where anybody who prints it sees it.
+        super({ ...settings, ...(connectionString === undefined ? {} : { connectionString }), ...connection?.() })
         // A server that dies right after a login says so before the pool or a session listens; the next statement fails by it anyway.
         this.on('error', () => undefined)
       }
@@ -216,14 +220,4 @@ export function connectionError(error: unknown, session: Session): unknown {
 
 function placeOfSettings({ host, port, database }: ConnectionSettings): string {
   return `${host}:${port}/${database}`
-}
-
-function placeOf(connectionString: string | undefined): string {
-  if (connectionString === undefined) return 'the given pool'
-  try {
-    const { host, pathname } = new URL(connectionString)
-    return `${host}${pathname}`
-  } catch {
-    return 'the given connection string'
-  }
 }
