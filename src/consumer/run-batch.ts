@@ -1,6 +1,7 @@
 import type { Clock } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
+import { channels } from '../telemetry/channels.ts'
 import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
 import { type Call, Execution, type ExecutionOutcome } from './execution.ts'
 import { failureOf } from './failure.ts'
@@ -154,6 +155,7 @@ class BatchRun {
     if (result.outcome === 'refused') return this.#refused(tasks, result.error)
     if (result.outcome !== 'committed') return { outcome: 'reload' }
     this.#count(tasks.length, deadLetter)
+    if (deadLetter !== null) this.#tell(deadLetter)
     if (publish.length > 0) this.#settings.onPublished()
     const parkedKey = deadLetter?.policy === 'block' ? deadLetter.record.key!.toString('base64') : null
     return {
@@ -183,6 +185,12 @@ class BatchRun {
     tally.duplicatesInbox += repeats.batch + tasks.length - handled
     if (deadLetter !== null) tally.deadLetters += 1
     tally.skipped(skippedTypes)
+  }
+
+  #tell({ record: { offset }, policy, errorClass }: DeadLetter): void {
+    if (!channels.consumerDeadLetter.hasSubscribers) return
+    const { group, topic, partition } = this.#order.lane
+    channels.consumerDeadLetter.publish({ group, topic, partition, offset, policy, errorClass })
   }
 
   #deadLetter(): DeadLetter | null {
