@@ -92,12 +92,12 @@ describe('the locks of keys', () => {
     return row!.count
   }
 
-  test('are taken before the numbers are drawn, by the plan of the one statement', async () => {
-    const [statement] = appendStatements('tidemark', [message('a', 1)])
+  test('of many messages of one key are taken before the numbers are drawn, by the plan of the one statement', async () => {
+    const [statement] = appendStatements('tidemark', [message('a', 1), message('a', 2)])
     const text = statement!.text.replaceAll(/\$\d/g, 'null')
     const plan = (await database.query(`explain (costs off, verbose) ${text}`)).map((row) => String(row['QUERY PLAN'])).join('\n')
-    // Number and xid are computed for each row that comes out of the scan of the locking CTE, so after the lock.
-    expect(plan).toMatch(/CTE Scan on locked\n\s+Output: .*pg_current_xact_id\(\), nextval/)
+    // Number and xid are computed for each row that comes out of the join with the locking CTE, so after the lock.
+    expect(plan).toMatch(/Nested Loop\n\s+Output: pg_current_xact_id\(\), nextval.*\n\s+->\s+CTE Scan on locked/)
     expect(plan).not.toMatch(/One-Time Filter/)
   })
 

@@ -140,8 +140,10 @@ export class Session {
     if (this.#scheduled !== null) clearImmediate(this.#scheduled)
     const unsent = this.#asked
     this.#asked = []
-    const closed = this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
-    for (const { deliver } of unsent) deliver(closed, null)
+    if (unsent.length > 0) {
+      const closed = this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
+      for (const { deliver } of unsent) deliver(closed, null)
+    }
     // A connection that is being closed may still report its end; the listener stays for that.
     const failure = error === false ? this.#broken : error
     if (failure === null) this.#client.off('error', this.#onError)

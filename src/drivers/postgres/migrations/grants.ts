@@ -13,6 +13,7 @@ const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readon
     publisher: [
       'insert (id, aggregatetype, aggregateid, type, payload, headers) on {schema}.outbox',
       'execute on function {schema}.outbox_stripe(text, text)',
+      'execute on function {schema}.outbox_append(uuid, text, text, text, bytea, text, boolean)',
     ],
     relay: [
       'select, delete on {schema}.outbox',

@@ -17,7 +17,7 @@ export interface AppendOptions {
   readonly keyLocked?: boolean
 }
 
-/** The first number of our two-number advisory locks, so that they meet nobody else's ("tide" in ASCII). */
+/** The first number of our two-number advisory locks, so that they meet nobody else's ("tide" in ASCII). `outbox_append` has it, too. */
 const lockClass = 0x74696465
 
 /** Rows and bytes of one insert: large enough that the round trip does not count, small enough for the memory of client and server. */
@@ -58,31 +58,30 @@ export function appendError(error: unknown): unknown {
 }
 
 function* statementsFor(schema: string, messages: readonly OutboxMessage[], keyLocked: boolean): Generator<Statement> {
+  if (messages.length === 1) return yield insertOne(schema, messages[0]!, keyLocked)
   const keys = distinctKeys(messages)
-  // The locks of one key fit into its insert, which saves a foreign client a round trip.
-  let lock = keyLocked || keys.types.length > 1 ? null : { type: keys.types[0], id: keys.ids[0] }
+  // The lock of a single key fits into its insert, which saves a foreign client a round trip.
+  let lock = !keyLocked && keys.types.length === 1
   if (!keyLocked && keys.types.length > 1) yield lockKeys(schema, keys)
   for (const chunk of chunks(messages)) {
-    yield chunk.length === 1 ? insertOne(schema, chunk[0]!, lock !== null) : insertMany(schema, chunk, lock !== null)
-    lock = null
+    yield insertMany(schema, chunk, lock)
+    lock = false
   }
 }
 
 // Headers go as text, which every client sends as it is: some would encode a jsonb parameter once more.
-const columns = '(id, aggregatetype, aggregateid, type, payload, headers)'
-
-function insertOne(schema: string, message: OutboxMessage, locking: boolean): Statement {
-  const row = '$1::uuid, $2::text, $3::text, $4::text, $5::bytea, $6::text::jsonb'
-  const params = [message.id, message.aggregateType, message.aggregateId, message.type, message.payload, JSON.stringify(message.headers)]
-  const insert = `insert into ${schema}.outbox ${columns}`
-  if (!locking) return { text: `${insert} values (${row})`, params }
-  return { text: `${lockedFirst(schema, '$2::text, $3::text')} ${insert} select ${row} from locked`, params }
+function insertOne(schema: string, message: OutboxMessage, keyLocked: boolean): Statement {
+  const { id, aggregateType, aggregateId, type, payload, headers } = message
+  return {
+    text: `select ${schema}.outbox_append($1::uuid, $2::text, $3::text, $4::text, $5::bytea, $6::text, $7::boolean)`,
+    params: [id, aggregateType, aggregateId, type, payload, JSON.stringify(headers), keyLocked],
+  }
 }
 
 /** `unnest` gives the rows in the arrays' order, and the numbers are drawn in the order of the rows. */
 function insertMany(schema: string, messages: readonly OutboxMessage[], locking: boolean): Statement {
   const rows = 'unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[]) as m(a, b, c, d, e, f)'
-  const insert = `insert into ${schema}.outbox ${columns} select m.a, m.b, m.c, m.d, m.e, m.f::jsonb from`
+  const insert = `insert into ${schema}.outbox (id, aggregatetype, aggregateid, type, payload, headers) select m.a, m.b, m.c, m.d, m.e, m.f::jsonb from`
   return {
     text: locking ? `${lockedFirst(schema, '($2::text[])[1], ($3::text[])[1]')} ${insert} locked, ${rows}` : `${insert} ${rows}`,
     params: [
