@@ -141,7 +141,8 @@ export class Session {
     const unsent = this.#asked
     this.#asked = []
     if (unsent.length > 0) {
-      const closed = this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
+      const closed =
+        this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
       for (const { deliver } of unsent) deliver(closed, null)
     }
     // A connection that is being closed may still report its end; the listener stays for that.
