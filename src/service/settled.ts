@@ -28,11 +28,11 @@ export interface SettledOptions {
  *
  * Exact, not a guess: two looks in a row at all services must find all of them quiet and nothing changed in between, so that at some moment
  * between the looks everything was quiet at once (the double count of Mattern's termination detection). Publishers outside handlers are the
- * caller's to stop. Rejects with `SETTLE_TIMEOUT`, which names what was still on its way.
+ * caller's to stop. Rejects with `SETTLE_TIMEOUT`, which names what was still on its way, or with the reason of the signal.
  */
 export async function settled(services: readonly Flowing[], options: SettledOptions = {}): Promise<void> {
   const { timeoutMs = 60_000, signal } = options
-  const deadline = performance.now() + timeoutMs
+  const begun = performance.now()
   let before: string | null = null
   for (;;) {
     signal?.throwIfAborted()
@@ -43,15 +43,17 @@ export async function settled(services: readonly Flowing[], options: SettledOpti
     if (mark !== null && mark === before) return
     before = mark
     if (mark === null) {
-      if (performance.now() > deadline) throw timeOut(services, flows, timeoutMs)
+      // Whoever has given up waiting must not be told that it took too long.
+      signal?.throwIfAborted()
+      if (performance.now() - begun > timeoutMs) throw timeOut(services, flows, performance.now() - begun)
       await sleep(2)
     }
   }
 }
 
-function timeOut(services: readonly Flowing[], flows: readonly Flow[], timeoutMs: number): TidemarkError {
+function timeOut(services: readonly Flowing[], flows: readonly Flow[], waitedMs: number): TidemarkError {
   const waiting = services.flatMap(({ name }, i) => (flows[i]!.quiet ? [] : [`${name}: ${flows[i]!.waiting}`]))
-  return new TidemarkError('SETTLE_TIMEOUT', `Not settled after ${timeoutMs} ms: ${waiting.join('; ')}.`, {
+  return new TidemarkError('SETTLE_TIMEOUT', `Not settled after ${Math.round(waitedMs)} ms: ${waiting.join('; ')}.`, {
     details: { waiting },
     remedy: 'Look for a stopped consumer, a blocked key, or a publisher that goes on.',
   })

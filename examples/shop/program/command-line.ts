@@ -44,8 +44,9 @@ Running again doubles nothing, and goes on where an interrupted run ended.
 ordersPerSecond counts the orders that were new in this run, duplicatesSuppressed the duplicates of this run.
 
 Exit codes
-  0 done, or Ctrl-C without --once · 1 failed · 2 wrong option or malformed input · 4 no such file
-  6 conflict: other thresholds, or the shop is in use · 7 database unreachable · 130 interrupted
+  0 done, or stopped by Ctrl-C or SIGTERM without --once · 1 failed · 2 wrong option or malformed input · 4 no such file
+  6 conflict: other thresholds, or the shop is in use · 7 database unreachable
+  130 interrupted with --once (143 by SIGTERM)
 `
 
 const flags = {

@@ -1,31 +1,31 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { settled } from 'tidemark'
 import type { Purchase } from '../input/purchase.ts'
 import { placeOrders } from '../orders.ts'
-import { servicesOf, type Shop } from '../shop.ts'
-import { passes, persistently } from './persistence.ts'
+import type { Shop } from '../shop.ts'
+import { persistently } from './persistence.ts'
 import { countsOf, statusesOf, sum } from './counts.ts'
 import type { Progress } from './progress.ts'
 import { addsUp, countDeadLetters, insightAgrees, readOutcome, type Report, reportOf } from './report.ts'
+import { settleShop } from './settle.ts'
 import { exitCodes, ShopError } from './shop-error.ts'
 
 /** Orders per transaction: enough to make a commit cheap, few enough for the services to begin at once. */
 const chunkSize = 200
-/** Settling goes on as long as anything moves; a standstill of this length is a failure, not a slow machine. */
-const standstillMs = 60_000
 
 /** Places all purchases, waits until nothing is on its way any more, and reads the totals from the services' databases. */
 export async function runOnce(shop: Shop, purchases: readonly Purchase[], progress: Progress, signal: AbortSignal): Promise<Report> {
   const begun = performance.now()
   const patience = { signal, onOutage: (error: unknown) => progress.say(`Waiting for the database: ${String(error)}`) }
+  progress.step(`Placing ${purchases.length} orders.`)
   let newOrders = 0
   for (let start = 0; start < purchases.length; start += chunkSize) {
     newOrders += await persistently(() => placeOrders(shop.orders, purchases.slice(start, start + chunkSize)), patience)
     progress.update(() => `placed ${Math.min(start + chunkSize, purchases.length)} of ${purchases.length} orders`)
   }
-  await settle(shop, progress, signal)
+  progress.step('Settling.')
+  await settleShop(shop, { progress, signal })
   const seconds = (performance.now() - begun) / 1_000
 
+  progress.step('Reading the totals.')
   const outcome = await persistently(
     () =>
       readOutcome(
@@ -37,6 +37,7 @@ export async function runOnce(shop: Shop, purchases: readonly Purchase[], progre
   const deadLetters = await persistently(() => countDeadLetters(shop), patience)
   const duplicates = (await persistently(() => statusesOf(shop), patience)).map((status) => countsOf(status).duplicates)
   const report = reportOf(outcome, deadLetters, sum(duplicates), newOrders, seconds)
+  signal.throwIfAborted()
   if (!addsUp(outcome)) throw new UnfinishedError(report)
   if (!(await persistently(() => insightAgrees(shop), patience))) {
     progress.say('insight does not agree with orders; that is right only while another process places orders.')
@@ -58,24 +59,5 @@ export class UnfinishedError extends ShopError {
       'Look into the table tidemark.dead_letter of each service.',
     )
     this.report = report
-  }
-}
-
-async function settle(shop: Shop, progress: Progress, signal: AbortSignal): Promise<void> {
-  let seen = ''
-  let movedAt = performance.now()
-  for (;;) {
-    try {
-      return await settled(servicesOf(shop), { timeoutMs: 1_000, signal })
-    } catch (error) {
-      if (signal.aborted || !passes(error)) throw error
-      const statuses = await statusesOf(shop).catch(() => [])
-      const handled = statuses.map((status) => countsOf(status).handled)
-      if (handled.join() !== seen) movedAt = performance.now()
-      else if (performance.now() - movedAt > standstillMs) throw error
-      seen = handled.join()
-      progress.update(() => `settling: ${statuses.map(({ name }, i) => `${name} ${handled[i]}`).join(', ')}`)
-      await sleep(20)
-    }
   }
 }

@@ -3,7 +3,7 @@ import { embeddedFoundation, type Foundation, serverFoundation } from '../founda
 import type { Purchase } from '../input/purchase.ts'
 import { allDatabases, openShop, servicesOf, type Shop, startShop, stopShop } from '../shop.ts'
 import { help, parseCommandLine, type Settings } from './command-line.ts'
-import { type Interrupt, listenForInterrupt } from './interrupt.ts'
+import { listenForInterrupt } from './interrupt.ts'
 import { loadInput } from './load-input.ts'
 import { passes, persistently } from './persistence.ts'
 import { type Progress, progressOn } from './progress.ts'
@@ -29,13 +29,24 @@ export async function runShop(args: readonly string[]): Promise<number> {
   const interrupt = listenForInterrupt((text) => progress.say(text))
   // Whoever read our output has gone (`… | head`); there is nobody left to tell.
   process.stdout.on('error', () => undefined)
+  let once = false
   try {
     const settings = parseCommandLine(args)
-    process.stdout.write(settings === 'help' ? help : await runWith(settings, progress, interrupt.signal))
+    if (settings === 'help') {
+      process.stdout.write(help)
+      return exitCodes.done
+    }
+    once = settings.once
+    const result = await runWith(settings, progress, interrupt.signal)
+    // Also when the totals were known by then: an exit code and a document that contradict each other would help nobody.
+    if (once) interrupt.signal.throwIfAborted()
+    process.stdout.write(result)
     return exitCodes.done
   } catch (error) {
     progress.end()
-    return reportFailure(error, args.includes('--json'), interrupt)
+    const interrupted = interrupt.exitCode()
+    if (interrupted !== null && (once || isAbort(error))) return reportInterrupt(error, once ? interrupted : exitCodes.done)
+    return reportFailure(error, args.includes('--json'))
   }
 }
 
@@ -45,13 +56,20 @@ async function runWith(settings: Settings, progress: Progress, signal: AbortSign
   const foundation = settings.database === null ? await embeddedFoundation() : serverFoundation(settings.database)
   try {
     const run = { settings, foundation, progress, signal }
+    progress.step('Starting the services.')
     if (settings.fresh) await whileStarting(run, () => startAfresh(foundation))
     const shop = await whileStarting(run, () => openAndStart(run))
-    return await runUntilBroken(shop, purchases, run).finally(() => leave(run, () => stopShop(shop)))
+    return await runUntilBroken(shop, purchases, run).finally(() => stop(shop, run))
   } finally {
+    progress.step('Leaving the database.')
     await leave({ progress }, () => foundation.release())
     progress.end()
   }
+}
+
+function stop(shop: Shop, run: Run): Promise<void> {
+  run.progress.step('Stopping the services.')
+  return leave(run, () => stopShop(shop))
 }
 
 /** A database that is away at the end takes nothing back: all that was reported is committed. */
@@ -95,6 +113,8 @@ async function runUntilBroken(shop: Shop, purchases: readonly Purchase[], run: R
 
 async function runStarted(shop: Shop, purchases: readonly Purchase[], { settings, foundation, progress, signal }: Run): Promise<string> {
   if (!settings.once) {
+    // The screen belongs to the table now.
+    progress.end()
     await runLive(shop, foundation, purchases, settings.rate, signal)
     return ''
   }
@@ -113,12 +133,18 @@ async function startAfresh(foundation: Foundation): Promise<void> {
   )
 }
 
-function reportFailure(error: unknown, json: boolean, interrupt: Interrupt): number {
-  const interrupted = interrupt.exitCode()
-  if (interrupted !== null && error instanceof Error && error.name === 'AbortError') {
-    process.stderr.write('Interrupted. The same command again goes on from here.\n')
-    return interrupted
-  }
+/** Whoever ends a run wants no verdict on it, but what else went wrong is not kept from them. */
+function reportInterrupt(error: unknown, exitCode: number): number {
+  if (!isAbort(error)) process.stderr.write(`${describeFailure(error).message}\n`)
+  if (exitCode !== exitCodes.done) process.stderr.write('Interrupted. The same command again goes on from here.\n')
+  return exitCode
+}
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError'
+}
+
+function reportFailure(error: unknown, json: boolean): number {
   const { exitCode, ...failure } = describeFailure(error)
   process.stderr.write(`${[failure.message, failure.hint].filter((text) => text !== '').join('\n')}\n`)
   if (json) process.stdout.write(documentOf(error instanceof UnfinishedError ? error.report : { error: failure }))
