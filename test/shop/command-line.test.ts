@@ -28,6 +28,7 @@ describe('the command line', () => {
       maxUnits: 0,
     })
     expect(parseCommandLine(['--rate', '0.5'])).toMatchObject({ rate: 0.5 })
+    expect(parseCommandLine(['--input', '-a.txt'])).toMatchObject({ input: '-a.txt' })
   })
 
   test('explains itself, each option and each exit code', () => {
@@ -56,7 +57,14 @@ describe('the command line', () => {
     ['--colour', /no option --colour/, /--help lists/],
     ['-x', /-x/, /--help lists/],
     ['orders.txt', /orders\.txt/, /--help lists/],
-    ['--input', /--input/, /--help lists/],
+    ['--input', /--input takes a value, and none came/, /--help lists/],
+    ['--limit --json', /--limit takes a value, and --json came/, /--help lists/],
+    ['--input -h', /--input takes a value, and -h came/, /--help lists/],
+    ['--decline-above -1', /--decline-above takes dollars.*from 0 on, got "-1"/, /150\.00/],
+    ['--max-units -1', /--max-units takes a whole number from 0 on, got "-1"/, /--max-units 10/],
+    ['--limit -1', /--limit takes a whole number from 0 on, got "-1"/, /--limit 10/],
+    ['--rate -0.5', /--rate takes orders a second.*got "-0.5"/, /--rate 50/],
+    ['--database -x', /--database takes the URL/, /postgresql:/],
     ['--once=yes', /--once/, /--help lists/],
     ['--limit ten', /--limit takes a whole number.*"ten"/, /--limit 10/],
     ['--limit 1.5', /--limit takes a whole number/, /--limit 10/],

@@ -83,7 +83,7 @@ export function parseCommandLine(args: readonly string[]): Settings | 'help' {
 
 function parseFlags(args: readonly string[]) {
   try {
-    return parseArgs({ args: [...args], options: flags, allowPositionals: false, strict: true }).values
+    return parseArgs({ args: withValues(args), options: flags, allowPositionals: false, strict: true }).values
   } catch (error) {
     const { message } = error as Error
     const unknown = /^Unknown option '(--[^']*)'/.exec(message)?.[1]
@@ -92,6 +92,23 @@ function parseFlags(args: readonly string[]) {
     const hint = close === undefined ? '' : `Did you mean --${close}? `
     throw usage(`There is no option ${unknown}.`, `${hint}npm start -- --help lists the options.`)
   }
+}
+
+/** Writes a flag and its value as one, so that a value may begin with "-" and be refused for what it is: `--max-units -1`. */
+function withValues(args: readonly string[]): string[] {
+  const [word, value, ...rest] = args
+  if (word === undefined) return []
+  const name = word.slice(2)
+  if (!word.startsWith('--') || !(name in flags) || flags[name as keyof typeof flags].type !== 'string') {
+    return [word, ...withValues(args.slice(1))]
+  }
+  if (value === undefined) throw usage(`${word} takes a value, and none came.`, 'npm start -- --help lists the options.')
+  if (isFlag(value)) throw usage(`${word} takes a value, and ${value} came.`, 'npm start -- --help lists the options.')
+  return [`${word}=${value}`, ...withValues(rest)]
+}
+
+function isFlag(word: string): boolean {
+  return word === '-h' || (word.startsWith('--') && word.slice(2).split('=')[0]! in flags)
 }
 
 /** The beginning of the name, or the name with at most two slips. */
