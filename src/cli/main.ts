@@ -9,6 +9,7 @@ import { outboxStatusCommand } from './commands/outbox-status.ts'
 import { failure } from './failure.ts'
 import { globalFlags } from './flags.ts'
 import { commandHelp, overview } from './help.ts'
+import { suggestion } from './suggestion.ts'
 
 /** Every command, in the order of the help. */
 export const commands: readonly Command[] = [
@@ -43,10 +44,11 @@ export async function main(argv: readonly string[], io: CommandIo = processIo())
 }
 
 async function run(argv: readonly string[], io: CommandIo): Promise<CommandResult> {
-  const command = findCommand(argv)
-  if (command === null) return withoutCommand(argv)
-  const { flags, args } = parse(command, argv.slice(command.name.split(' ').length))
-  if (flags.help === true) return { json: { help: commandHelp(command) }, text: commandHelp(command) }
+  const words = argv[0] === 'help' ? [...argv.slice(1), '--help'] : argv
+  const command = findCommand(words)
+  if (command === null) return withoutCommand(words)
+  const { flags, args } = parse(command, words.slice(command.name.split(' ').length))
+  if (flags.help === true) return help(commandHelp(command))
   if (flags.version === true) return versionResult()
   if (command.arguments === undefined && args.length > 0)
     throw new UsageError(`${command.name} takes no arguments; got ${JSON.stringify(args[0])}.`)
@@ -61,23 +63,36 @@ function findCommand(argv: readonly string[]): Command | null {
   return commands.find(({ name }) => name.split(' ').every((word, i) => argv[i] === word)) ?? null
 }
 
+/** Nothing, a group of commands, or words that are no command. */
 function withoutCommand(argv: readonly string[]): CommandResult {
-  const [word] = argv
-  const group = commands.filter(({ name }) => name.startsWith(`${word} `))
-  if (word !== undefined && !word.startsWith('-') && !(group.length > 0 && isHelp(argv[1]))) {
-    const given = group.length > 0 && argv[1] !== undefined ? `${word} ${argv[1]}` : word
-    throw new UsageError(`There is no command ${JSON.stringify(given)}. See: tidemark --help`)
-  }
-  const { flags, args } = parse({ flags: {} }, argv.slice(group.length > 0 ? 1 : 0))
-  if (args.length > 0) throw new UsageError(`There is no command ${JSON.stringify(args[0])}. See: tidemark --help`)
+  const group = commands.filter(({ name }) => name.startsWith(`${argv[0]} `))
+  const shown = group.length > 0 ? group : commands
+  const rest = argv.slice(group.length > 0 ? 1 : 0)
+  // Flags of a command that does not exist are nobody's: the words come first.
+  if (rest[0] !== undefined && !rest[0].startsWith('-')) throw unknownCommand(argv, group.length > 0 ? 2 : 1)
+  const { flags, args } = parse({ flags: {} }, rest)
+  if (args.length > 0) throw unknownCommand(args, 1)
   if (flags.version === true) return versionResult()
-  const text = overview(group.length > 0 ? group : commands)
-  if (flags.help === true) return { json: { help: text }, text }
-  throw new UsageError(`A command is missing.\n\n${text}`)
+  const text = overview(shown)
+  if (flags.help === true) return help(text)
+  throw new UsageError(`A command ${group.length > 0 ? `of ${argv[0]} ` : ''}is missing.\n\n${text}`)
 }
 
-function isHelp(word: string | undefined): boolean {
-  return word === '--help' || word === '-h'
+function unknownCommand(words: readonly string[], count: number): UsageError {
+  const names = commands.map(({ name }) => name)
+  const typed = words.slice(0, count).join(' ')
+  // The first word of two may be the wrong one.
+  const meant = suggestion(words.slice(0, 2).join(' '), names) ?? suggestion(typed, [...names, ...groups(names)])
+  const hint = meant === null ? '' : ` Did you mean: tidemark ${meant}?`
+  return new UsageError(`There is no command ${JSON.stringify(typed)}.${hint} See: tidemark --help`)
+}
+
+function groups(names: readonly string[]): readonly string[] {
+  return [...new Set(names.filter((name) => name.includes(' ')).map((name) => name.split(' ')[0]!))]
+}
+
+function help(text: string): CommandResult {
+  return { json: { help: text }, text }
 }
 
 function parse({ flags }: Pick<Command, 'flags'>, argv: readonly string[]): { readonly flags: Flags; readonly args: readonly string[] } {

@@ -82,6 +82,39 @@ test('an unknown command, or none, is a wrong call', async () => {
   expect((await run('--version')).stdout).toMatch(/^\d+\.\d+\.\d+/)
 })
 
+test('a group without a command lists its commands: a wrong call, and help when that was asked for', async () => {
+  const inGroup = commands.filter(({ name }) => name.startsWith('outbox ')).map(({ name }) => name)
+  const bare = await run('outbox')
+  expect([bare.exitCode, bare.stdout]).toEqual([2, ''])
+  expect(json((await run('outbox', '--json')).stdout)).toMatchObject({ error: { code: 'USAGE' } })
+  for (const asked of [
+    ['help', 'outbox'],
+    ['outbox', '--help'],
+    ['outbox', '-h'],
+  ]) {
+    const { exitCode, stdout, stderr } = await run(...asked)
+    expect([exitCode, stderr], asked.join(' ')).toEqual([0, ''])
+    for (const name of inGroup) expect(stdout).toContain(name)
+    expect(stdout).not.toContain('migrate')
+  }
+  for (const name of inGroup) expect(bare.stderr).toContain(name)
+  expect((await run('help')).stdout).toContain('migrate')
+  expect((await run('help', 'outbox', 'status')).stdout).toContain('tidemark outbox status --json')
+})
+
+test.each([
+  [['outbox', 'statsu'], 'outbox status'],
+  [['outbox', 'rebas', '--yes'], 'outbox rebase'],
+  [['outbx', 'status'], 'outbox status'],
+  [['migrat', '--url', 'postgres://localhost/x'], 'migrate'],
+  [['outbx'], 'outbox'],
+  [['help', 'migrat'], 'migrate'],
+])('a slip is told with what was probably meant: %j', async (typed, meant) => {
+  const { exitCode, stdout, stderr } = await run(...typed)
+  expect([exitCode, stdout]).toEqual([2, ''])
+  expect(stderr).toContain(`Did you mean: tidemark ${meant}?`)
+})
+
 test('a missing database setting is a wrong call, an unreachable one exit code 7, a wrong password 5', async () => {
   const missing = await runWith({}, ['outbox', 'status'])
   expect([missing.exitCode, missing.stderr]).toEqual([2, expect.stringContaining('--url')])
