@@ -135,11 +135,17 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
     name: 'an owner that another one took over from commits nothing any more',
     async run(fixture) {
       const { partition, lanes } = await owned(fixture)
-      const batch = await fixture.store.begin({ ...partition, lane: 0 })
-      await fixture.effect(batch.tx, 'undone')
+      const open = await fixture.store.begin({ ...partition, lane: 0 })
+      await fixture.effect(open.tx, 'undone')
       await fixture.store.takeOver({ partition, lockTimeoutMs })
-      assert.equal((await batch.commit(batchEnd(lanes[0]!))).outcome, 'moved')
-      await batch.rollBack()
+      // The store may have ended what was open, or let it come to its end.
+      const outcome = await open.commit(batchEnd(lanes[0]!)).then(
+        (end) => end.outcome,
+        () => 'ended',
+      )
+      assert.ok(outcome === 'moved' || outcome === 'ended', outcome)
+      await open.rollBack()
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!), 'undone'), 'moved')
       assert.deepEqual(await fixture.effects(), [])
     },
   },

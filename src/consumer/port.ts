@@ -155,7 +155,8 @@ export interface ConsumerStore {
 
   /**
    * Makes this process the owner: in one transaction locks the partition's rows by lane, raises every epoch, and, in a later statement, reads
-   * the parked keys. A frozen former owner is got rid of after `lockTimeoutMs`. No lanes: the partition has no rows.
+   * the parked keys. A frozen former owner is got rid of after `lockTimeoutMs`, and whatever batches former owners have open may be ended: they
+   * cannot commit any more, and may hold rows locked. No lanes: the partition has no rows.
    */
   takeOver(request: TakeOver): Promise<PartitionState>
 

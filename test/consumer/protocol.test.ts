@@ -1,7 +1,10 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { BatchEnd, LanePosition, PartitionRef } from '../../src/consumer/index.ts'
+import type { BatchEnd, LanePosition, LaneRef, PartitionRef } from '../../src/consumer/index.ts'
+import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { PostgresConsumerStore } from '../../src/drivers/postgres/postgres-consumer-store.ts'
 import type { Session } from '../../src/drivers/postgres/session.ts'
+import { endSuperseded } from '../../src/drivers/postgres/superseded-batches.ts'
 import { until } from '../support/until.ts'
 import { consumerDatabase, countedRecord } from './support/consumer-database.ts'
 
@@ -10,7 +13,7 @@ import { consumerDatabase, countedRecord } from './support/consumer-database.ts'
  * some of these safeguards look redundant, so a tidy mind may be tempted (see "Each safeguard" in docs/design/consumer.md).
  */
 
-const { database, store, rows } = await consumerDatabase('protocol')
+const { url, database, store, rows } = await consumerDatabase('protocol')
 const partition: PartitionRef = { group: 'g', topic: 't', topicId: 'id', partition: 0 }
 const lane = { ...partition, lane: 0 }
 const takeOver = () => store.takeOver({ partition, lockTimeoutMs: 200 })
@@ -67,9 +70,10 @@ const letter = (name: string, offset: number, policy: 'block' | 'skip' = 'block'
 describe('the compare-and-set', () => {
   test('lets no batch of a former owner commit, whatever it was about to do', async () => {
     const mine = (await takeOver()).lanes[0]!
-    const batch = await store.begin(lane)
-    await batch.tx.query(`insert into effect (id, key, n) values ('frozen', 'k', 1)`)
     await takeOver()
+    // Begun after the take-over, by somebody who has not heard of it: what was open before is ended.
+    const batch = await store.begin(lane)
+    await batch.tx.query(`insert into effect (id, key, n) values ('late', 'k', 1)`)
     expect(await batch.commit(end(mine, 5))).toEqual({ outcome: 'moved' })
     expect(await rows('select from effect')).toEqual([])
   })
@@ -150,6 +154,63 @@ describe('taking over', () => {
       await takeOver()
       await expect(working).resolves.toBeDefined()
     })
+  })
+
+  test("ends whatever batches the former owner has open, and nobody else's", async () => {
+    await takeOver()
+    const open = async (of: LaneRef) => {
+      const batch = await store.begin(of)
+      await batch.tx.query('select 1')
+      return batch
+    }
+    const former = [await open(lane), await open({ ...lane, lane: 1 })]
+    const working = former[1]!.tx.query('select pg_sleep(30)').catch(() => 'ended')
+    const other = [await open({ ...lane, group: 'h' }), await open({ ...lane, partition: 1 }), await open({ ...lane, topicId: 'other' })]
+    await takeOver()
+    expect(await working).toBe('ended')
+    const own = await open(lane)
+    await expect(former[0]!.tx.query('select 1')).rejects.toThrow()
+    for (const batch of [own, ...other]) await expect(batch.tx.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
+    await Promise.all([...former, ...other, own].map((batch) => batch.rollBack()))
+  })
+
+  test('ends nobody once another one has taken over, too', async () => {
+    const { lanes } = await takeOver()
+    await takeOver()
+    const batch = await store.begin(lane)
+    await batch.tx.query('select 1')
+    expect(await endSuperseded(database, 'tidemark', partition, lanes)).toBeNull()
+    await expect(batch.tx.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
+    await batch.rollBack()
+  })
+
+  test('goes on where it may not end them, and says so', async () => {
+    const role = `limited_${process.pid}`
+    await rows(`create role ${role} login password 'only-for-this-test'`)
+    await rows(`grant usage on schema tidemark to ${role}`)
+    await rows(`grant all on all tables in schema tidemark to ${role}`)
+    const as = new URL(url)
+    Object.assign(as, { username: role, password: 'only-for-this-test' })
+    const limited = new PostgresDatabase({ connectionString: as.href })
+    const troubles: unknown[] = []
+    const hear = (fact: unknown): void => void troubles.push(fact)
+    subscribe('tidemark:consumer:trouble', hear)
+    try {
+      await takeOver()
+      const batch = await store.begin(lane)
+      await batch.tx.query('select 1')
+      const state = await new PostgresConsumerStore({ database: limited }).takeOver({ partition, lockTimeoutMs: 200 })
+      expect(state.lanes).toHaveLength(2)
+      expect(troubles).toMatchObject([
+        { group: 'g', what: 'take-over', errorClass: 'error 42501', error: expect.stringContaining('pg_signal_backend') },
+      ])
+      await batch.rollBack()
+    } finally {
+      unsubscribe('tidemark:consumer:trouble', hear)
+      await limited.close()
+      await rows(`drop owned by ${role}`)
+      await rows(`drop role ${role}`)
+    }
   })
 
   test('raises the epoch of every lane', async () => {

@@ -126,6 +126,33 @@ describe.each(freezePoints)('a consumer frozen at %s', (name) => {
   })
 })
 
+test('a consumer frozen inside a handler, with rows of its own locked, keeps nobody waiting, and on waking commits nothing', async () => {
+  await rows('create table if not exists once (id text primary key)')
+  await begin()
+  await send(0, 1)
+  const frozen = startConsumer({ url, log: url, waits: true })
+  await frozen.untilSaid(/^inserted$/m)
+  frozen.signal('SIGSTOP')
+  await until('it stands still', () => frozen.isFrozen())
+  await using consumer = consume(
+    broker,
+    [
+      onMessage(Counted, async ({ id, data }, { tx }) => {
+        await Promise.all([tx.query('insert into once (id) values ($1)', [id]), tx.query(insertEffect, [id, data.key, data.n])])
+      }),
+    ],
+    { startFrom: 'latest', lockTimeoutMs: 300, lanes: 2, sessionTimeoutMs: 1_500 },
+  )
+  await settledAll(consumer, broker)
+  frozen.signal('SIGCONT')
+  frozen.tell('go on')
+  await until('it has heard that it lost its partitions', () => frozen.timesSaid('abandoned') + frozen.timesSaid('fenced') > 0)
+  frozen.tell('stop')
+  expect((await frozen.ended).code, frozen.stderr).toBe(0)
+  expect(await rows('select from once')).toHaveLength(keys.length)
+  expect([...byKey(await effects())].sort()).toEqual(keys.map((key) => [key, [0]] as [string, number[]]).sort())
+})
+
 test('every crash point of the consumer stands in the list once', () => {
   expect(new Set(points).size).toBe(points.length)
   expect(points.length).toBeGreaterThanOrEqual(9)

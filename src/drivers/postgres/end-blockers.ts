@@ -8,10 +8,11 @@ const queuedMs = 50
 /**
  * Ends the connections that hold what `statement` waits for, where they stand idle: a frozen process's. Who that is, is asked of the server,
  * because a pool gives every transaction another backend. A backend that works on a statement is left alone; it will come to its end.
- * Needs `pg_signal_backend`, or the same role; without it nothing happens, and the caller waits for the server's own time limit.
+ * Needs `pg_signal_backend`, or the same role; without it nothing happens, and the caller waits for the server's own time limit. Returns why it
+ * could not.
  */
-export async function endBlockers(database: PostgresDatabase, statement: Statement): Promise<void> {
-  await database.use(async (waiting) => {
+export async function endBlockers(database: PostgresDatabase, statement: Statement): Promise<unknown> {
+  return database.use(async (waiting) => {
     const [, self] = await waiting.run([
       { text: 'begin' },
       { text: `select pg_backend_pid() as pid, set_config('lock_timeout', '1000', true)` },
@@ -24,9 +25,11 @@ export async function endBlockers(database: PostgresDatabase, statement: Stateme
       await database.use(async (looking) => {
         await looking.run([{ text: `select pg_sleep($1)`, params: [queuedMs / 1000] }, terminate(Number(self!.rows[0]!['pid']))])
       })
+      return null
     } catch (error) {
       if (isConnectionFailure(error)) throw error
       // Not permitted: the holder's own time limit ends it.
+      return error
     } finally {
       // In any case: the pool must not get a connection with an open transaction.
       await waited

@@ -6,6 +6,7 @@ import { connectionError, rollBack, transactionOn } from './database.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
 import { insertDeadLetter } from './queries/dead-letter.ts'
 import { findHandled, rememberHandled } from './queries/inbox.ts'
+import { lockLane } from './queries/lane-lock.ts'
 import { appendError, appendStatements } from './queries/outbox.ts'
 import { appendParked, lockKeys, parkKey } from './queries/parked.ts'
 import { compareAndSet } from './queries/position.ts'
@@ -18,7 +19,7 @@ interface BatchSettings {
   readonly standstillMs: number
 }
 
-/** A lane batch's transaction on a session of its own. `begin` leaves with the first statement. */
+/** A lane batch's transaction on a session of its own. `begin` and the lane's lock leave with the first statement. */
 export class PostgresBatch implements BatchTransaction {
   readonly tx: Transaction
   readonly #session: Session
@@ -29,8 +30,10 @@ export class PostgresBatch implements BatchTransaction {
     this.#session = session
     this.#settings = settings
     this.tx = transactionOn(session)
-    // Its failure shows in whatever follows.
+    const { text, params } = lockLane(settings.schema, settings.lane)
+    // A failure of these shows in whatever follows.
     session.query('begin isolation level read committed').catch(() => undefined)
+    session.query(text, params).catch(() => undefined)
   }
 
   async alreadyHandled(identities: readonly string[]): Promise<ReadonlySet<string>> {

@@ -10,6 +10,7 @@ import type {
   PartitionState,
   TakeOver,
 } from '../../consumer/port.ts'
+import { failureOf } from '../../consumer/failure.ts'
 import { crashPoint } from '../../internal/crash-point.ts'
 import type { Row } from '../../message/transaction.ts'
 import { type PostgresDatabase, commit, connectionError, rollBack } from './database.ts'
@@ -31,6 +32,8 @@ import {
   readLane,
 } from './queries/position.ts'
 import type { Statement, StatementResult } from './statement-run.ts'
+import { endSuperseded } from './superseded-batches.ts'
+import { channels } from '../../telemetry/channels.ts'
 import { highestOf } from '../../inbox/high-water.ts'
 
 export interface PostgresConsumerStoreOptions {
@@ -87,11 +90,22 @@ export class PostgresConsumerStore implements ConsumerStore {
     let results = await this.#unlessLocked(statements)
     while (results === 'locked') {
       // No connection is held meanwhile: it takes two, and several partitions may be at it.
-      await endBlockers(this.#database, lockLanes(this.#schema, partition))
+      this.#toldOf(partition, await endBlockers(this.#database, lockLanes(this.#schema, partition)))
       results = await this.#unlessLocked(statements)
     }
     crashPoint('consumer:after-take-over')
-    return { lanes: positions(results[3]!), parkedKeys: keys(results[4]!) }
+    const lanes = positions(results[3]!)
+    this.#toldOf(partition, await endSuperseded(this.#database, this.#name, partition, lanes))
+    return { lanes, parkedKeys: keys(results[4]!) }
+  }
+
+  /** Says that a former owner could not be ended, if so: whatever it holds locked stays so for as long as it stands still. */
+  #toldOf({ group, topic, partition }: PartitionRef, failure: unknown): void {
+    if (failure === null) return
+    const error = `A transaction of the former owner of ${topic}/${partition} could not be ended, so what it locked stays locked until it ends by itself: ${
+      failureOf(failure).reason
+    }. Let all processes of the group use one role, or grant it pg_signal_backend.`
+    channels.consumerTrouble.publish({ group, what: 'take-over', errorClass: failureOf(failure).errorClass, error })
   }
 
   async reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null> {

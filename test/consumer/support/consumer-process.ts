@@ -22,13 +22,22 @@ const handler = onMessage(Counted, async ({ id, data }, { tx }) => {
   await tx.query(insertEffect, [id, data.key, data.n])
 })
 
+let goOn: () => void = () => undefined
+const told = new Promise<void>((resolve) => (goOn = resolve))
+const waiting = onMessage(Counted, async ({ id, data }, { tx }) => {
+  await tx.query('insert into once (id) values ($1)', [id])
+  console.log('inserted')
+  await told
+  await tx.query(insertEffect, [id, data.key, data.n])
+})
+
 subscribe('tidemark:consumer:ownership', (event) => console.log((event as { what: string }).what))
 
 const consumer = runConsumer({
   group: 'test',
   broker,
   store: new PostgresConsumerStore({ database, standstillMs: settings.standstillMs ?? 2_000 }),
-  handlers: [handler],
+  handlers: [settings.waits === true ? waiting : handler],
   retry: { baseDelayMs: 1, maxAttempts: 2 },
   batch: { maxMessages: 10 },
   idleAdvanceMs: 30,
@@ -42,6 +51,7 @@ const consumer = runConsumer({
 const commands = createInterface({ input: process.stdin }).on('close', () => process.exit(0))
 commands.on('line', (line) => {
   if (line === 'stop') void consumer.stop()
+  else if (line === 'go on') goOn()
   else if (line.startsWith('lanes ')) consumer.changeLanes(Number(line.slice(6)))
   else console.log(`status ${JSON.stringify(consumer.status())}`)
 })

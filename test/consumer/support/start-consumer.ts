@@ -7,11 +7,13 @@ export interface ConsumerProcessSettings {
   readonly lanes?: number
   readonly standstillMs?: number
   readonly sessionTimeoutMs?: number
+  /** Its handler inserts into `once`, says `inserted`, and waits for `go on`. */
+  readonly waits?: boolean
 }
 
 /**
  * Starts a consumer in a process of its own. It says `taken`, `fenced`, `released` and `abandoned` as its partitions come and go, and can be
- * told `stop`, `lanes 5` and `status`.
+ * told `stop`, `go on`, `lanes 5` and `status`.
  */
 export function startConsumer(settings: ConsumerProcessSettings, env: NodeJS.ProcessEnv = {}): ChildProgram {
   return startProgram(new URL('consumer-process.ts', import.meta.url), [JSON.stringify(settings)], { env })
