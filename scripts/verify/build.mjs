@@ -1,4 +1,4 @@
-/** Compiles src to dist: JavaScript, declarations, and maps of both, from nothing. */
+/** Compiles src: JavaScript, declarations, and maps of both, from nothing. */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import ts from 'typescript'
@@ -6,10 +6,10 @@ import { formatDiagnostics } from './diagnostics.mjs'
 
 /**
  * @param {string} root
+ * @param {string} [out] the folder to fill; what was in it goes
  * @returns {string} the compiler's complaints, empty when there are none
  */
-export function build(root) {
-  const out = join(root, 'dist')
+export function build(root, out = join(root, 'dist')) {
   rmSync(out, { recursive: true, force: true })
   const config = ts.getParsedCommandLineOfConfigFile(
     join(root, 'tsconfig.build.json'),
@@ -17,7 +17,7 @@ export function build(root) {
     { ...ts.sys, onUnRecoverableConfigFileDiagnostic: fail },
   )
   if (config === undefined) return 'tsconfig.build.json cannot be read'
-  const program = ts.createProgram(config.fileNames, config.options)
+  const program = ts.createProgram(config.fileNames, { ...config.options, outDir: out })
   const { diagnostics } = program.emit()
   const complaints = [...config.errors, ...ts.getPreEmitDiagnostics(program), ...diagnostics]
   if (complaints.length > 0) return formatDiagnostics(complaints, root)

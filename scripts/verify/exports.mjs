@@ -1,9 +1,10 @@
 /** Looks at the package as npm would ship it: every entry is there, resolves for every kind of importer, and its types agree with its code. */
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { capture, tool } from './capture.mjs'
 import { entries } from './entries.mjs'
+import { pack } from './pack.mjs'
 
 /**
  * @param {string} root
@@ -14,10 +15,7 @@ export async function checkExports(root) {
   if (absent.length > 0) return absent.join('\n')
   const folder = mkdtempSync(join(tmpdir(), 'tidemark-pack-'))
   try {
-    const packed = await capture('npm', ['pack', '--ignore-scripts', '--loglevel=error', '--pack-destination', folder], root)
-    const tarball = readdirSync(folder).find((file) => file.endsWith('.tgz'))
-    if (!packed.passed || tarball === undefined) return `npm pack failed\n${packed.output}`
-    const path = join(folder, tarball)
+    const path = await pack(root, folder)
     const checks = [
       await capture(process.execPath, [tool(root, 'publint'), 'run', path, '--strict'], root),
       await capture(
