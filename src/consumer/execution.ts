@@ -1,10 +1,11 @@
 import { TidemarkError } from '../errors.ts'
+import { deferred } from '../internal/deferred.ts'
 import { handling } from '../message/ambient.ts'
 import { isPromiseLike } from '../message/eventual.ts'
 import type { Message } from '../message/message.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
+import { OwnTransaction, type TransactionWatch, allMade, refusal } from '../outbox/own-transaction.ts'
 import type { Handler, HandlerContext } from './handler.ts'
-import { HandlerTransaction, type StatementWatch } from './handler-transaction.ts'
 import { MessageChance } from './message-chance.ts'
 import type { BatchTransaction } from './port.ts'
 
@@ -40,19 +41,24 @@ export interface ExecutionSettings {
  * A call starts when all former ones have started, and those of its keys have ended. Statements leave in the order they are asked for, many in
  * one round trip: that is what makes a handler per message cheap. An `exclusive` call waits for all former ones, and all later ones for it.
  */
-export class Execution implements StatementWatch {
+export class Execution implements TransactionWatch {
   readonly #calls: readonly Call[]
   readonly #batch: BatchTransaction
   readonly #settings: ExecutionSettings
-  readonly #transactions: HandlerTransaction[] = []
+  readonly #transactions: OwnTransaction[] = []
   readonly #busyKeys = new Set<string>()
   #next = 0
   #running = 0
+  /** Statements asked for, and messages being made for publishing. */
   #unanswered = 0
   #exclusive = false
   /** The last call that asked for a statement. */
   #highest = -1
   #stopped: ExecutionOutcome | null = null
+  /** What handlers asked for in vain after the run was abandoned, to be answered when they do nothing but wait for it. */
+  #refusals: (() => void)[] = []
+  #isEnding = false
+  #isOver = false
   #end: () => void = () => undefined
   readonly #ended: Promise<void>
   #onQuiet: () => void = () => undefined
@@ -93,12 +99,35 @@ export class Execution implements StatementWatch {
     throw abandoned()
   }
 
+  makes(): void {
+    this.#unanswered += 1
+  }
+
   answered(place: number, failed: boolean): void {
     this.#unanswered -= 1
     // Alone, a handler may guard a statement by a savepoint; beside others its failure takes theirs along.
     if (failed && !this.#calls[place]!.exclusive) this.#abandon(this.#calls[place]!.handler)
     if (this.#unanswered === 0) this.#onQuiet()
     this.#endIfIdle()
+  }
+
+  /**
+   * Somebody who comes after his end has left something unfinished that belongs to his message, which fails by it as long as that can be.
+   *
+   * A run that is abandoned will be done again, so whoever has ended in it needs no answer; and those who go on get theirs last, since a
+   * rejection that they do not take would end the process for what is no fault of theirs.
+   */
+  refuses(place: number, error: unknown, late: boolean): Promise<never> {
+    if (late && !this.#isOver) this.#fail(place, error)
+    if (this.#stopped?.outcome !== 'abandoned') return refusal(error)
+    const answer = deferred<never>()
+    if (late) return answer.promise
+    answer.promise.catch(() => undefined)
+    this.#refusals.push(() => {
+      if (!this.#transactions[place]!.isClosed) answer.reject(error)
+    })
+    this.#endIfIdle()
+    return answer.promise
   }
 
   #pump(): void {
@@ -111,7 +140,7 @@ export class Execution implements StatementWatch {
   }
 
   #start(place: number, call: Call): void {
-    const tx = new HandlerTransaction(this.#batch.tx, this, place)
+    const tx = new OwnTransaction(this.#batch.tx, this, place)
     this.#transactions.push(tx)
     this.#running += 1
     this.#exclusive = call.exclusive
@@ -127,27 +156,24 @@ export class Execution implements StatementWatch {
     if (call.exclusive) void this.#settle(place, call, tx, result)
     else if (isPromiseLike(result)) {
       result.then(
-        () => this.#returned(place, call, tx),
+        () => this.#finish(place, call, tx, null),
         (error: unknown) => this.#finish(place, call, tx, { error }),
       )
-    } else this.#returned(place, call, tx)
+    } else this.#finish(place, call, tx, null)
   }
 
-  /** A handler that ran beside others has returned. Most have published nothing, or nothing that is still to come. */
-  #returned(place: number, call: Call, tx: HandlerTransaction): void {
-    if (tx.published?.some(isPromiseLike) === true) void this.#settle(place, call, tx, undefined)
-    else this.#finish(place, call, tx, null)
-  }
-
-  async #settle(place: number, call: Call, tx: HandlerTransaction, result: unknown): Promise<void> {
+  /**
+   * What a handler that runs alone asked for and did not wait for belongs to it all the same, and so does what it asks for when that is answered.
+   */
+  async #settle(place: number, call: Call, tx: OwnTransaction, result: unknown): Promise<void> {
     try {
       await result
-      // A publish that was refused is a failure, whoever swallowed its error.
-      if (tx.published !== null) await Promise.all(tx.published.map((message) => Promise.resolve(message)))
-      if (call.exclusive) {
+      do {
         await this.#quiet()
         await this.#requireOpen()
-      }
+      } while (this.#unanswered > 0)
+      // A publish that was refused is a failure, whoever swallowed its error.
+      await allMade(tx.published ?? [])
     } catch (error) {
       this.#finish(place, call, tx, { error })
       return
@@ -155,20 +181,22 @@ export class Execution implements StatementWatch {
     this.#finish(place, call, tx, null)
   }
 
-  #finish(place: number, call: Call, tx: HandlerTransaction, failure: { readonly error: unknown } | null): void {
+  #finish(place: number, call: Call, tx: OwnTransaction, failure: { readonly error: unknown } | null): void {
     tx.close()
     this.#running -= 1
     for (const key of call.keys) this.#busyKeys.delete(key)
     if (call.exclusive) this.#exclusive = false
-    if (failure !== null && call.exclusive) this.#stopped ??= { outcome: 'failed', call: place, error: failure.error }
+    if (failure !== null && call.exclusive) this.#fail(place, failure.error)
     else if (failure !== null) this.#abandon(null)
     this.#pump()
   }
 
-  /** What the handler asked for and did not wait for belongs to it all the same. */
-  #quiet(): Promise<void> {
-    if (this.#unanswered === 0) return Promise.resolve()
-    return new Promise((resolve) => (this.#onQuiet = resolve))
+  /** Resolves when nothing is unanswered and the answers have led to nothing more. */
+  async #quiet(): Promise<void> {
+    do {
+      if (this.#unanswered > 0) await new Promise<void>((resolve) => (this.#onQuiet = resolve))
+      await turn()
+    } while (this.#unanswered > 0)
   }
 
   /** A handler that swallowed an error of the database, or ended the transaction, has failed. */
@@ -185,6 +213,13 @@ export class Execution implements StatementWatch {
     })
   }
 
+  /** Beside others nobody can tell what a failure took along. */
+  #fail(place: number, error: unknown): void {
+    const { exclusive, handler } = this.#calls[place]!
+    if (exclusive) this.#stopped ??= { outcome: 'failed', call: place, error }
+    else this.#abandon(handler)
+  }
+
   #abandon(by: Handler | null): void {
     if (this.#stopped !== null) return
     this.#stopped = { outcome: 'abandoned', by }
@@ -192,25 +227,41 @@ export class Execution implements StatementWatch {
   }
 
   #endIfIdle(): void {
-    if (this.#running > 0 || this.#unanswered > 0) return
-    if (this.#stopped !== null || this.#next === this.#calls.length) this.#end()
+    if (this.#isEnding || this.#unanswered > 0) return
+    const isDone = this.#stopped !== null || this.#next === this.#calls.length
+    if (this.#running > 0 ? this.#refusals.length === 0 : !isDone) return
+    this.#isEnding = true
+    // A turn later: what was answered last may have led to more. Nobody else comes between that turn and the commit.
+    setImmediate(() => this.#ending())
+  }
+
+  #ending(): void {
+    this.#isEnding = false
+    if (this.#unanswered > 0) return
+    const refusals = this.#refusals
+    this.#refusals = []
+    for (const refuse of refusals) refuse()
+    if (this.#running > 0) return
+    this.#isOver = true
+    this.#end()
   }
 
   async #published(): Promise<OutboxMessage[]> {
     const messages: OutboxMessage[] = []
-    // All of them are there: no call has ended before its own were.
-    for (const tx of this.#transactions) for (const message of tx.published ?? []) messages.push(await message)
+    for (const { published } of this.#transactions) if (published !== null) messages.push(...(await allMade(published)))
     return messages
   }
 }
 
+const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+
 class CallContext extends MessageChance implements HandlerContext {
-  readonly tx: HandlerTransaction
+  readonly tx: OwnTransaction
   readonly mode = 'live'
   readonly attempt: number
   readonly signal: AbortSignal
 
-  constructor(tx: HandlerTransaction, call: Call, settings: ExecutionSettings) {
+  constructor(tx: OwnTransaction, call: Call, settings: ExecutionSettings) {
     super(call.identity, call.timestamp)
     this.tx = tx
     this.attempt = settings.attempt

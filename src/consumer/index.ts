@@ -20,7 +20,7 @@
  * @module
  */
 
-export { bufferPublish } from './handler-transaction.ts'
+export { bufferPublish } from '../outbox/own-transaction.ts'
 export type { BatchLimits } from './batch-size.ts'
 export type { Consumer, ConsumerStatus, PartitionStatus } from './consumer.ts'
 export type { ConsumerOptions } from './consumer-options.ts'

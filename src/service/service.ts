@@ -8,13 +8,14 @@ import {
   onMessage,
 } from '../consumer/index.ts'
 import { TidemarkError } from '../errors.ts'
-import type { EventDefinition, EventInput, MessageOptions, OutboxMessage } from '../message/index.ts'
+import type { EventDefinition, EventInput, MessageOptions } from '../message/index.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
 import { type ServiceOptions, checkService } from './options.ts'
 import { type PublishEntry, Publisher } from './publisher.ts'
 import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
 import { type OpenService, flowOf, openService } from './open-service.ts'
 import { type Running, startService } from './running.ts'
+import { ServiceTransaction } from './service-transaction.ts'
 import { type ServiceStatus, statusOf } from './status.ts'
 
 /** How one event is consumed. */
@@ -89,18 +90,19 @@ export class Service implements Flowing, AsyncDisposable {
   /**
    * Runs `work` in a transaction of the service's database and commits it together with what it published. What `work` throws rolls back.
    * Rejects with `COMMIT_UNKNOWN` when the connection broke during the commit.
+   *
+   * What `work` asked for before it ended belongs to the transaction, awaited or not. Afterwards `tx` takes nothing any more
+   * (`TRANSACTION_CLOSED`), and what comes between the end of `work` and the commit makes the transaction fail. Commands that begin or end a
+   * transaction are refused (`INPUT_INVALID`); savepoints are fine.
    */
   async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const { database } = await this.#open()
-    let finish = noMessages
     let published = 0
+    let own: ServiceTransaction | null = null
     const result = await database.transaction(
-      (tx) => {
-        finish = this.#publisher.open(tx)
-        return work(tx)
-      },
+      (tx) => (own = new ServiceTransaction(tx)).run(work),
       async () => {
-        const messages = await finish()
+        const messages = await own!.published()
         published = messages.length
         return messages
       },
@@ -113,7 +115,11 @@ export class Service implements Flowing, AsyncDisposable {
    * Publishes an event in this transaction: it is sent if, and only if, the transaction commits. Rejects with `EVENT_INVALID` when the data does
    * not satisfy the schema; a transaction of the service's rolls back then, also when the rejection was swallowed.
    *
-   * In a transaction you began yourself the key's lock is taken at this call: publish last, and several at once with `publishAll`.
+   * In a transaction of the service's, a handler's included, the event is taken at the call and waits for the end of the transaction. A rollback
+   * to a savepoint takes it back, if savepoints are made and rolled back to by `tx.query`; one made by `tx.raw` cannot be seen.
+   *
+   * In a transaction you began yourself it is written, and the key's lock taken, at this call: publish last, and several at once with
+   * `publishAll`.
    */
   publish<Definition extends EventDefinition>(
     tx: Transaction,
@@ -125,9 +131,8 @@ export class Service implements Flowing, AsyncDisposable {
   }
 
   /** Publishes several events in this order, with one lock of all their keys. */
-  async publishAll(tx: Transaction, entries: readonly PublishEntry[]): Promise<void> {
-    const { database } = await this.#open()
-    await this.#publisher.publish(database.outbox, tx, entries)
+  publishAll(tx: Transaction, entries: readonly PublishEntry[]): Promise<void> {
+    return this.#publisher.publish(tx, entries, async () => (await this.#open()).database.outbox)
   }
 
   /** One statement on the service's database, outside a transaction. */
@@ -236,8 +241,6 @@ export class Service implements Flowing, AsyncDisposable {
     return new TidemarkError('SERVICE_STOPPED', `The service "${this.name}" is stopped.`, { remedy: 'Make a new one with service().' })
   }
 }
-
-const noMessages = (): Promise<readonly OutboxMessage[]> => Promise.resolve([])
 
 /**
  * Makes a service. Nothing is opened yet.

@@ -29,7 +29,12 @@ export class MemoryTransaction implements Transaction<MemoryView> {
 
   /** Rejects with `INPUT_INVALID`: there is no SQL in memory. The transaction has failed then, as by a wrong statement on a server. */
   query(): Promise<never> {
-    if (this.#state === 'open') this.#state = 'failed'
+    try {
+      this.requireOpen()
+    } catch (error) {
+      return Promise.reject(error)
+    }
+    this.#state = 'failed'
     return Promise.reject(noSql())
   }
 

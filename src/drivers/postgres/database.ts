@@ -91,18 +91,22 @@ export class PostgresDatabase {
   /**
    * Runs `work` in a transaction and commits. What `work` throws rolls back and is thrown on. Rejects with `TRANSACTION_ABORTED` when the
    * server rolled back instead of committing (an error was swallowed), and with `COMMIT_UNKNOWN` when the connection broke during the commit.
+   * After `work` has ended `tx` takes nothing any more (`TRANSACTION_CLOSED`): the connection goes on to somebody else.
    */
   async transaction<T>(work: (tx: Transaction<SessionClient>, session: Session) => Promise<T>, beforeCommit?: BeforeCommit): Promise<T> {
     const session = await this.lease()
+    const tx = transactionOn(session)
     let failure: Error | boolean = false
     try {
       const begun = session.query('begin')
       begun.catch(() => undefined)
-      const result = await work(transactionOn(session), session)
+      const result = await work(tx, session)
+      tx.close()
       await begun
       await commit(session, (await beforeCommit?.()) ?? [])
       return result
     } catch (error) {
+      tx.close()
       failure = await rollBack(session)
       throw connectionError(error, session)
     } finally {
@@ -165,14 +169,38 @@ export class PostgresDatabase {
   }
 }
 
-/** The transaction that is open on a session, as handlers and publishers see it. */
-export function transactionOn(session: Session): Transaction<SessionClient> {
-  return {
-    query: (text, params) => session.query(text, params),
-    get raw() {
-      return session.client
-    },
+/** The transaction that is open on a session, as those see it who work in it. */
+export function transactionOn(session: Session): SessionTransaction {
+  return new SessionTransaction(session)
+}
+
+class SessionTransaction implements Transaction<SessionClient> {
+  readonly #session: Session
+  #closed = false
+
+  constructor(session: Session) {
+    this.#session = session
   }
+
+  query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
+    return this.#closed ? Promise.reject(afterEnd('tx.query')) : this.#session.query<R>(text, params)
+  }
+
+  get raw(): SessionClient {
+    if (this.#closed) throw afterEnd('tx.raw')
+    return this.#session.client
+  }
+
+  /** Nothing asked from now on reaches the connection, which may be somebody else's. */
+  close(): void {
+    this.#closed = true
+  }
+}
+
+function afterEnd(what: string): TidemarkError {
+  return new TidemarkError('TRANSACTION_CLOSED', `${what} was used after the work of the transaction had ended.`, {
+    remedy: 'Await everything you start before you return.',
+  })
 }
 
 /** Runs the last statements and commits, in one round trip. */
