@@ -354,3 +354,45 @@ test('a connection lost in the middle of a handler charges nobody', async () => 
   expect(consumer.status().counts).toMatchObject({ retries: 0, deadLetters: 0 })
   expect(killed).toBe(4)
 })
+
+describe('a handler whose statement never answers', () => {
+  test.each(['copy effect from stdin', 'copy effect to stdout'])(
+    'because it is `%s` fails like any other, and its neighbours go on',
+    async (text) => {
+      const { broker, send } = await memoryTopic(1)
+      await send(mixed(3))
+      const copying = counting(({ data }, { tx }) => (data.key === 'bad' && data.n === 1 ? tx.query(text) : undefined))
+      await using consumer = consume(broker, [copying], { lanes: 1, deadLetter: 'skip' })
+      await settledAll(consumer, broker)
+      expect(byKey(await effects())).toEqual(
+        new Map([
+          ['a', [0, 1, 2]],
+          ['bad', [0, 2]],
+          ['b', [0, 1, 2]],
+        ]),
+      )
+      expect(await letters()).toMatchObject([{ error_class: 'INPUT_INVALID' }])
+    },
+  )
+
+  test.each([
+    ['because it works', `select pg_sleep(42)`],
+    ['because it waits for a lock', `lock table deferred /* pg_sleep(42) */`],
+  ])('%s is cancelled when the consumer stops', async (_, text) => {
+    const { broker, send } = await memoryTopic(1)
+    await send([countedRecord('a', 0)])
+    // By itself the server would not look whether its client is still there.
+    const blind = 'set local client_connection_check_interval = 0'
+    const busy = () =>
+      rows(`select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(42)%' and pid <> pg_backend_pid()`)
+    await database.use(async (session) => {
+      await session.run([{ text: 'begin' }, { text: 'lock table deferred' }])
+      const consumer = consume(broker, [counting((_message, { tx }) => Promise.all([tx.query(blind), tx.query(text)]))], { drainMs: 100 })
+      await until('it is at it', async () => (await busy()).length === 1)
+      await consumer.stop()
+      await until('nothing is left on the server', async () => (await busy()).length === 0, 2_000)
+      await session.run([{ text: 'rollback' }])
+    })
+    expect(await effects()).toEqual([])
+  })
+})

@@ -1,9 +1,12 @@
+import { once } from 'node:events'
+import { type AddressInfo, type Socket, connect, createServer } from 'node:net'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { StatementSkipped } from '../../src/drivers/postgres/statement-run.ts'
 import { TidemarkError } from '../../src/errors.ts'
 import { testDatabase } from '../support/postgres.ts'
+import { until } from '../support/until.ts'
 
 const server = await testDatabase()
 const database = new PostgresDatabase({ connection: () => server.connection() })
@@ -115,6 +118,94 @@ describe('a session', () => {
     const unsent = session.query('select 1')
     session.release()
     await expect(unsent).rejects.toMatchObject({ code: 'TRANSACTION_CLOSED' })
+  })
+})
+
+describe('COPY by the client', () => {
+  // As they come to the server where the text does not give them away.
+  const into = { text: 'copy entry from stdin' }
+  const out = { text: 'copy entry to stdout' }
+  const answers = (n: number) => ({ text: 'select $1::int as n', params: [n] })
+
+  test('as the last statement of a round trip fails, and the connection is in step', async () => {
+    await database.use(async (session) => {
+      await expect(session.run([answers(1), into])).rejects.toThrow(/COPY FROM STDIN/)
+      for (const n of [2, 3]) expect((await session.run([answers(n)]))[0]!.rows).toEqual([{ n }])
+    })
+  })
+
+  test('before other statements of a round trip costs the connection, which the server gives up, and no more', async () => {
+    await expect(database.use((session) => session.run([into, answers(1)]))).rejects.toThrow()
+    await expect(database.query('select 1 as n')).resolves.toEqual([{ n: 1 }])
+  })
+
+  test('to the client fails wherever it stands, and the connection is in step', async () => {
+    await database.query(`insert into entry values (900, 'x'), (901, 'y')`)
+    await database.use(async (session) => {
+      await expect(session.run([out])).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+      await expect(session.run([answers(1), out, answers(2)])).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+      for (const n of [2, 3]) expect((await session.run([answers(n)]))[0]!.rows).toEqual([{ n }])
+    })
+    await database.query('delete from entry where id in (900, 901)')
+  })
+
+  test('is refused before it is sent, so that what is asked beside it runs', async () => {
+    await database.use(async (session) => {
+      const outcomes = await Promise.allSettled([
+        session.query('begin'),
+        session.query(into.text),
+        session.query('select 1 as n'),
+        session.query('select 1; copy entry to stdout'),
+        session.query('select 2 as n'),
+      ])
+      expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'fulfilled', 'rejected', 'fulfilled'])
+      expect(await session.transactionStatus()).toBe('open')
+      await session.query('rollback')
+    })
+  })
+})
+
+describe('a session that is given up', () => {
+  const busy = () =>
+    database.query(
+      `select pid from pg_stat_activity where datname = current_database() and query like '%pg_sleep(41)%' and pid <> pg_backend_pid()`,
+    )
+
+  test('leaves no statement at work on the server, nor the locks of its transaction', async () => {
+    const session = await database.lease()
+    await session.query('set client_connection_check_interval = 0')
+    const outcome = Promise.allSettled([session.query('begin'), session.query('lock table entry'), session.query('select pg_sleep(41)')])
+    await until('it sleeps', async () => (await busy()).length === 1)
+    const unsent = session.query('select 1').catch((error: unknown) => error)
+    const from = performance.now()
+    await session.giveUp()
+    await until('nobody is at work', async () => (await busy()).length === 0)
+    expect(performance.now() - from).toBeLessThan(2_000)
+    expect((await outcome).at(-1)).toMatchObject({ status: 'rejected' })
+    expect(await unsent).toMatchObject({ code: 'TRANSACTION_CLOSED' })
+    await expect(database.query('select count(*)::int >= 0 as free from entry')).resolves.toEqual([{ free: true }])
+  })
+
+  test('is closed within its time, too, when nobody answers the request', async () => {
+    const sockets: Socket[] = []
+    const silent = createServer((client) => {
+      sockets.push(client)
+      // Only the first connection, which is the session's, leads anywhere.
+      if (sockets.length > 1) return
+      const upstream = connect(server.connection())
+      sockets.push(upstream)
+      client.pipe(upstream).pipe(client)
+    }).listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const through = new PostgresDatabase({ connection: () => ({ ...server.connection(), port: (silent.address() as AddressInfo).port }) })
+    const session = await through.lease()
+    const sleeping = session.query('select pg_sleep(2)').catch((error: unknown) => error)
+    await session.giveUp()
+    expect(sockets).toHaveLength(3)
+    expect(await sleeping).toBeInstanceOf(Error)
+    for (const socket of sockets) socket.destroy()
+    silent.close()
+    await through.close()
   })
 })
 

@@ -75,7 +75,8 @@ export class PostgresBatch implements BatchTransaction {
   async rollBack(how?: 'at once'): Promise<void> {
     if (this.#ended) return
     this.#ended = true
-    this.#session.release(how === 'at once' ? true : await rollBack(this.#session))
+    if (how === 'at once') await this.#session.giveUp()
+    else this.#session.release(await rollBack(this.#session))
   }
 
   /** All in one round trip: a failing statement keeps the commit from being reached, and nobody can stand still in between. */

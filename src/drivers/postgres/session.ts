@@ -1,7 +1,9 @@
 import type { PoolClient } from 'pg'
 import { TidemarkError } from '../../errors.ts'
 import type { Row } from '../../message/transaction.ts'
+import { type CancellableClient, cancelStatements } from './cancel-statements.ts'
 import { isConnectionFailure } from './connection-failure.ts'
+import { copyRefusal } from './copy-refusal.ts'
 import {
   type Deliver,
   type PreparedStatement,
@@ -12,9 +14,12 @@ import {
 } from './statement-run.ts'
 
 /** What a session needs of a `pg` client, checked against the real one by a type test. */
-export interface SessionClient extends Pick<PoolClient, 'query' | 'release' | 'on' | 'off'> {
+export interface SessionClient extends Pick<PoolClient, 'query' | 'release' | 'on' | 'off'>, CancellableClient {
   getTransactionStatus(): string | null
 }
+
+/** How long a session that is given up is kept for the sake of a request to cancel what it has under way. */
+const cancelPatienceMs = 1_000
 
 /**
  * A leased connection that sends what is asked of it in the same turn of the event loop as one round trip (see `StatementRun`).
@@ -51,10 +56,14 @@ export class Session {
 
   /**
    * Asks for one statement; it leaves with whatever else is asked in this turn. A text with several commands, which only the simple protocol
-   * takes, goes alone. Rejects with the server's error, or `StatementSkipped` when an earlier statement of the round trip failed.
+   * takes, goes alone. Rejects with the server's error, or `StatementSkipped` when an earlier statement of the round trip failed, and with
+   * `INPUT_INVALID` for a `COPY` by the client, which is not sent.
    */
   query<R extends Row = Row>(text: string, params: readonly unknown[] = none): Promise<R[]> {
-    if (params === none && hasSeveralCommands(text)) return this.script(text)
+    const isScript = params === none && hasSeveralCommands(text)
+    const refusal = copyRefusal(text, isScript)
+    if (refusal !== null) return Promise.reject(refusal)
+    if (isScript) return this.script(text)
     if (this.#broken !== null) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
       const deliver: Deliver = (error, result) => {
@@ -137,18 +146,33 @@ export class Session {
 
   /** Gives the connection back. With an error, or when it broke, the connection is closed instead of being used again. */
   release(error: Error | boolean = false): void {
-    if (this.#scheduled !== null) clearImmediate(this.#scheduled)
-    const unsent = this.#asked
-    this.#asked = []
-    if (unsent.length > 0) {
-      const closed =
-        this.#broken ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
-      for (const { deliver } of unsent) deliver(closed, null)
-    }
+    this.#refuseUnsent(this.#broken)
     // A connection that is being closed may still report its end; the listener stays for that.
     const failure = error === false ? this.#broken : error
     if (failure === null) this.#client.off('error', this.#onError)
     this.#client.release(failure ?? undefined)
+  }
+
+  /**
+   * Closes the connection without waiting for statements under way, which the server is asked to cancel: it would otherwise work on, and keep
+   * its locks, for as long as they take. Resolves within about a second. Never rejects.
+   */
+  async giveUp(): Promise<void> {
+    const isAlive = this.#broken === null
+    this.#broken ??= new TidemarkError('TRANSACTION_CLOSED', 'The connection was given up.')
+    this.#refuseUnsent(this.#broken)
+    // Before the connection is closed: a pooler knows only its clients' requests.
+    if (isAlive) await cancelStatements(this.#client, cancelPatienceMs)
+    this.release(true)
+  }
+
+  #refuseUnsent(reason: Error | null): void {
+    if (this.#scheduled !== null) clearImmediate(this.#scheduled)
+    const unsent = this.#asked
+    this.#asked = []
+    if (unsent.length === 0) return
+    const closed = reason ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
+    for (const { deliver } of unsent) deliver(closed, null)
   }
 
   #send(run: StatementRun): Promise<void> {

@@ -1,5 +1,6 @@
 import pg from 'pg'
 import type { Connection, Submittable } from 'pg'
+import { TidemarkError } from '../../errors.ts'
 import type { Row } from '../../message/transaction.ts'
 import { prepareValue } from 'pg/lib/utils.js'
 import { WireWriter } from './wire-writer.ts'
@@ -38,6 +39,9 @@ export class StatementSkipped extends Error {
   }
 }
 
+/** The server says it, too, when it is told that no rows come. */
+const copyRefused = 'COPY FROM STDIN and TO STDOUT are not possible through tx.query; use tx.raw'
+
 interface Field {
   readonly name: string
   readonly dataTypeID: number
@@ -46,9 +50,10 @@ type Parse = (text: string) => unknown
 /** Takes the outcome of one statement: an error, or a result. */
 export type Deliver = (error: unknown, result: StatementResult | null) => void
 
-/** A call of `pg`'s connection that its type package leaves out. */
+/** Calls of `pg`'s connection that its type package leaves out. */
 interface CopyRefusal {
   sendCopyFail(message: string): void
+  sync(): void
 }
 
 /**
@@ -68,6 +73,7 @@ export class StatementRun implements Submittable {
   #rows: Row[] = []
   #fields: readonly Field[] | null = null
   #parsers: Parse[] = []
+  #copied = false
   #finished: () => void = () => undefined
   /** Resolves when the server is ready for the next run, after all results were delivered. Never rejects. */
   readonly done: Promise<void>
@@ -112,6 +118,7 @@ export class StatementRun implements Submittable {
   }
 
   handleCommandComplete(message: { text: string }): void {
+    if (this.#copied) return this.#settle(new TidemarkError('INPUT_INVALID', copyRefused), null)
     const words = message.text.split(' ')
     this.#settle(null, { rows: this.#rows, command: words[0]!, count: Number(words.at(-1)) || 0 })
   }
@@ -135,14 +142,21 @@ export class StatementRun implements Submittable {
 
   /** `COPY … FROM STDIN` has no place in a run: refusing ends the statement with an error. */
   handleCopyInResponse(connection: CopyRefusal): void {
-    connection.sendCopyFail('COPY FROM STDIN is not possible through tx.query; use tx.raw')
+    connection.sendCopyFail(copyRefused)
+    // The server ignores a Sync while it waits for rows, which the run's is if nothing stands between. Otherwise it meets the next statement instead
+    // of rows, fails by that and gives the connection up, which is why `Session.query` lets no such text come so far.
+    if (this.#next === this.#statements.length - 1) connection.sync()
   }
 
-  handleCopyData(): void {}
+  /** Rows of `COPY … TO STDOUT`, which a run has no place for either. */
+  handleCopyData(): void {
+    this.#copied = true
+  }
 
   #settle(error: unknown, result: StatementResult | null): void {
     const at = this.#next++
     this.#rows = []
+    this.#copied = false
     if (this.#statements[at]?.text !== this.#statements[this.#next]?.text) this.#fields = null
     this.#deliver[at]?.(error, result)
   }
