@@ -125,6 +125,8 @@ export class Lane {
   failed(order: BatchOrder, { first, last, failure }: Extract<BatchResult, { outcome: 'failed' }>, now: Moment): void {
     if (first !== last) {
       this.#suspects = { first, last }
+      // What was found behind them may have failed because of one of them, and must not keep them from being told apart.
+      this.#failing = null
       return
     }
     const former = this.#failing?.offset === first ? this.#failing.attempts : []

@@ -71,7 +71,10 @@ export type CommitOutcome =
   | { readonly outcome: 'released' }
   /** An id was handled by somebody else meanwhile: look the ids up again, run again, charge nobody. */
   | { readonly outcome: 'duplicate' }
-  /** Everything was in order until the commit itself, which the server refused: a deferred constraint, say. Some message is at fault. */
+  /**
+   * The handlers left the transaction so that it cannot be committed: a deferred constraint, say, or a mode in which the store's own statements fail,
+   * which without the handlers' do not. Some message is at fault.
+   */
   | { readonly outcome: 'refused'; readonly error: unknown }
 
 /** A message that goes to the dead letters, with everything known about it. */

@@ -1,9 +1,10 @@
 import type { Clock } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
+import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
 import { channels } from '../telemetry/channels.ts'
 import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
-import { type Call, Execution, type ExecutionOutcome } from './execution.ts'
+import { type Call, Execution } from './execution.ts'
 import { failureOf } from './failure.ts'
 import type { DeadLetterPolicy } from './failure-policy.ts'
 import type { Handler, Routes } from './handler.ts'
@@ -41,6 +42,13 @@ export async function runBatch(order: BatchOrder, settings: BatchSettings, signa
 }
 
 type Manner = 'together' | 'one by one'
+
+/** Handlers that have all ended well. */
+interface Done {
+  readonly tasks: readonly Task[]
+  readonly calls: readonly Call[]
+  readonly publish: readonly OutboxMessage[]
+}
 
 class BatchRun {
   readonly #order: BatchOrder
@@ -94,7 +102,7 @@ class BatchRun {
     }
     if (done.outcome === 'abandoned') return this.#abandoned(done.by, batch)
     if (done.outcome === 'failed') return this.#failed(batch, calls[done.call]!, done.error)
-    return this.#commit(batch, tasks, done)
+    return this.#commit(batch, { tasks, calls, publish: done.publish })
   }
 
   /** Without those that the group has handled before. */
@@ -136,11 +144,7 @@ class BatchRun {
     return { outcome: batch.blame(error) === 'conflict' ? 'conflict' : 'unavailable', failure }
   }
 
-  async #commit(
-    batch: BatchTransaction,
-    tasks: readonly Task[],
-    { publish }: Extract<ExecutionOutcome, { outcome: 'done' }>,
-  ): Promise<BatchResult> {
+  async #commit(batch: BatchTransaction, { tasks, calls, publish }: Done): Promise<BatchResult | null> {
     const deadLetter = this.#deadLetter()
     const end: BatchEnd = {
       position: this.#order.position,
@@ -152,6 +156,7 @@ class BatchRun {
       publish,
     }
     const result = await batch.commit(end)
+    if (result.outcome === 'refused' && calls.some(({ exclusive }) => !exclusive)) return this.#abandoned(null, batch)
     if (result.outcome === 'refused') return this.#refused(tasks, result.error)
     if (result.outcome !== 'committed') return { outcome: 'reload' }
     this.#count(tasks.length, deadLetter)
@@ -167,7 +172,7 @@ class BatchRun {
     }
   }
 
-  /** The commit itself was refused, so any of the handled messages may be at fault. */
+  /** The commit was refused, so any of the handled messages may be at fault. */
   #refused(tasks: readonly Task[], error: unknown): BatchResult {
     const failure = failureOf(error)
     const [first, last] = [tasks[0], tasks.at(-1)]

@@ -1,5 +1,7 @@
-import { beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type HandlerContext, onBatch, onMessage } from '../../src/consumer/index.ts'
+import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
+import { PostgresConsumerStore } from '../../src/drivers/postgres/postgres-consumer-store.ts'
 import type { Message } from '../../src/message/index.ts'
 import { until } from '../support/until.ts'
 import {
@@ -14,7 +16,7 @@ import {
   settledAll,
 } from './support/consumer-database.ts'
 
-const { database, consume, effects, rows } = await consumerDatabase('failures')
+const { url, database, consume, effects, rows } = await consumerDatabase('failures')
 await rows('create table deferred (n int unique deferrable initially deferred)')
 
 beforeEach(async () => {
@@ -394,5 +396,117 @@ describe('a handler whose statement never answers', () => {
       await session.run([{ text: 'rollback' }])
     })
     expect(await effects()).toEqual([])
+  })
+})
+
+describe('a handler that changes the transaction it runs in', () => {
+  const tenant = `tenant_${process.pid}`
+  beforeAll(async () => {
+    await rows(`create role ${tenant}`)
+    await rows(`grant insert on effect to ${tenant}`)
+    await rows('create table by_whom (id text, name text)')
+    await rows(`grant insert on by_whom to ${tenant}`)
+  })
+  afterAll(async () => {
+    await rows(`drop owned by ${tenant}`)
+    await rows(`drop role ${tenant}`)
+  })
+
+  test('may take another role: its own statements have it, those of the consumer have not', async () => {
+    const { broker, send } = await memoryTopic(1)
+    await send(mixed(4))
+    const asTenant = onMessage(Counted, async ({ id, data }, { tx }) => {
+      await Promise.all([
+        tx.query(`set local role ${tenant}`),
+        tx.query('insert into by_whom values ($1, current_user)', [id]),
+        tx.query(insertEffect, [id, data.key, data.n]),
+      ])
+    })
+    await using consumer = consume(broker, [asTenant], { lanes: 2, maxTransactions: 1 })
+    await settledAll(consumer, broker)
+    expect(byKey(await effects())).toEqual(new Map(['a', 'bad', 'b'].map((key) => [key, sequence(4)])))
+    expect(await rows('select distinct name from by_whom')).toEqual([{ name: tenant }])
+    expect(consumer.status().counts).toMatchObject({ handled: 12, uncharged: 0, retries: 0, deadLetters: 0 })
+  })
+
+  test('may limit its own statements: those of the consumer wait for as long as they must', async () => {
+    const { broker, send } = await memoryTopic(1)
+    await send([countedRecord('a', 0)])
+    const limited = counting((_message, { tx }) =>
+      Promise.all([tx.query(`set local statement_timeout = '60ms'`), tx.query(`set local lock_timeout = '50ms'`)]),
+    )
+    await using consumer = consume(broker, [limited], { lanes: 1, idleAdvanceMs: 60_000 })
+    await settledAll(consumer, broker)
+    await database.use(async (session) => {
+      await session.run([{ text: 'begin' }, { text: 'select from tidemark.consumer_position for update' }])
+      await send([countedRecord('a', 1)])
+      await until(
+        'it waits for longer than that',
+        async () =>
+          (
+            await rows(`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'
+              and clock_timestamp() - query_start > interval '100 ms'`)
+          ).length > 0,
+      )
+      await session.run([{ text: 'commit' }])
+    })
+    await settledAll(consumer, broker)
+    expect(consumer.status().counts).toMatchObject({ handled: 2, uncharged: 0, retries: 0 })
+  })
+
+  test.each([
+    ['so that nothing can be written', () => 'set transaction read only', /read-only transaction/],
+    ['so that the consumer may not go back', () => `set local session authorization ${tenant}`, /permission denied/],
+  ])('%s is to blame for it, and its neighbours are not', async (_, change, reason) => {
+    const { broker, send } = await memoryTopic(1)
+    await send(mixed(6))
+    const changing = onMessage(Counted, async ({ id, data }, { tx }) => {
+      await tx.query(insertEffect, [id, data.key, data.n])
+      if (data.key === 'bad' && data.n === 2) await tx.query(change())
+    })
+    await using consumer = consume(broker, [changing], { lanes: 1, deadLetter: 'skip' })
+    await settledAll(consumer, broker)
+    expect(byKey(await effects())).toEqual(
+      new Map([
+        ['a', sequence(6)],
+        ['bad', [0, 1, 3, 4, 5]],
+        ['b', sequence(6)],
+      ]),
+    )
+    expect(await letters()).toMatchObject([{ log_offset: '7', reason: expect.stringMatching(reason) }])
+    const { deadLetters, retries } = consumer.status().counts
+    expect(deadLetters).toBe(1)
+    // A neighbour that fails because of it is charged once at most.
+    expect(retries).toBeGreaterThanOrEqual(3)
+    expect(retries).toBeLessThanOrEqual(4)
+  })
+
+  test('is not charged for a right that the consumer itself lacks, which goes on when it has it', async () => {
+    const role = `consumer_${process.pid}`
+    await rows(`create role ${role} login password 'only-for-this-test'`)
+    await rows(`grant usage on schema tidemark to ${role}`)
+    for (const what of ['tables in schema tidemark', 'sequences in schema tidemark', 'tables in schema public'])
+      await rows(`grant all on all ${what} to ${role}`)
+    const as = new URL(url)
+    Object.assign(as, { username: role, password: 'only-for-this-test' })
+    const own = new PostgresDatabase({ connectionString: as.href })
+    try {
+      const { broker, send } = await memoryTopic(1)
+      await send(mixed(2))
+      await using consumer = consume(broker, [countEffect], { lanes: 1, store: new PostgresConsumerStore({ database: own }) })
+      await settledAll(consumer, broker)
+      await rows(`revoke update on tidemark.consumer_position from ${role}`)
+      await send(mixed(4).slice(6))
+      await until('it has tried several times', () => consumer.status().counts.uncharged >= 3)
+      expect(consumer.status().counts).toMatchObject({ retries: 0, deadLetters: 0, handled: 6 })
+      await rows(`grant update on tidemark.consumer_position to ${role}`)
+      await settledAll(consumer, broker)
+      expect(byKey(await effects())).toEqual(new Map(['a', 'bad', 'b'].map((key) => [key, sequence(4)])))
+      expect(await letters()).toEqual([])
+    } finally {
+      await own.close()
+      await rows(`drop owned by ${role}`)
+      await rows(`drop role ${role}`)
+    }
   })
 })

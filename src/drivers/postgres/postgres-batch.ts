@@ -6,7 +6,7 @@ import { connectionError, rollBack, transactionOn } from './database.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
 import { insertDeadLetter } from './queries/dead-letter.ts'
 import { findHandled, rememberHandled } from './queries/inbox.ts'
-import { lockLane } from './queries/lane-lock.ts'
+import { lockLane, restored } from './queries/lane-lock.ts'
 import { appendError, appendStatements } from './queries/outbox.ts'
 import { appendParked, lockKeys, parkKey } from './queries/parked.ts'
 import { compareAndSet } from './queries/position.ts'
@@ -25,6 +25,8 @@ export class PostgresBatch implements BatchTransaction {
   readonly #session: Session
   readonly #settings: BatchSettings
   #ended = false
+  /** As they were before the first handler. `null`: not answered yet, so no handler has asked for anything either. */
+  #settingsFound: Row | null = null
 
   constructor(session: Session, settings: BatchSettings) {
     this.#session = session
@@ -32,8 +34,11 @@ export class PostgresBatch implements BatchTransaction {
     this.tx = transactionOn(session)
     const { text, params } = lockLane(settings.schema, settings.lane)
     // A failure of these shows in whatever follows.
-    session.query('begin isolation level read committed').catch(() => undefined)
-    session.query(text, params).catch(() => undefined)
+    session.query(beginStatement.text).catch(() => undefined)
+    session.query(text, params).then(
+      ([row]) => (this.#settingsFound = row!),
+      () => undefined,
+    )
   }
 
   async alreadyHandled(identities: readonly string[]): Promise<ReadonlySet<string>> {
@@ -68,7 +73,7 @@ export class PostgresBatch implements BatchTransaction {
       crashPoint('consumer:after-commit')
       return { outcome: 'committed', position: moved(batch, moving.value) }
     }
-    if (failed !== undefined) return this.#undone(rootOf([moving, work]))
+    if (failed !== undefined) return this.#undone(rootOf([moving, work]), batch)
     return this.#uncertain((ending as PromiseRejectedResult).reason)
   }
 
@@ -82,7 +87,7 @@ export class PostgresBatch implements BatchTransaction {
   /** All in one round trip: a failing statement keeps the commit from being reached, and nobody can stand still in between. */
   #atOnce(batch: BatchEnd): CommitSteps {
     const { before, fence, after } = this.#statements(batch)
-    const steps = [...before.map((one) => this.#ask(one))]
+    const steps = [this.#restored(), ...before].map((one) => this.#ask(one))
     const fenced = this.#ask(fence)
     steps.push(...after.map((one) => this.#ask(one)))
     const end = this.#ask(commitStatement)
@@ -94,7 +99,7 @@ export class PostgresBatch implements BatchTransaction {
   async #stepByStep(batch: BatchEnd): Promise<CommitSteps> {
     const { before, fence, after } = this.#statements(batch)
     const nothing = Promise.resolve([])
-    const moving = this.#session.run([...before, fence]).then((results) => placeOf(results.at(-1)!.rows))
+    const moving = this.#session.run([this.#restored(), ...before, fence]).then((results) => placeOf(results.at(-1)!.rows))
     if (await moving.then(alwaysFalse, alwaysTrue)) return { fence: moving, others: nothing, end: nothing }
     crashPoint('consumer:after-compare-and-set')
     const others = this.#session.run(after)
@@ -104,10 +109,10 @@ export class PostgresBatch implements BatchTransaction {
   }
 
   #statements(batch: BatchEnd): { readonly before: Statement[]; readonly fence: Statement; readonly after: Statement[] } {
-    const { schema, lane, standstillMs } = this.#settings
+    const { schema, lane } = this.#settings
     const quoted = quotedSchema(schema)
     return {
-      before: [standstill(standstillMs), ...appendStatements(schema, batch.publish)],
+      before: appendStatements(schema, batch.publish),
       fence: compareAndSet(quoted, lane, batch.position, batch.nextOffset, batch.highWater),
       after: [...queueing(quoted, lane, batch), ...burial(quoted, lane, batch), ...remembering(quoted, lane, batch)],
     }
@@ -121,12 +126,45 @@ export class PostgresBatch implements BatchTransaction {
   }
 
   /** A statement before the commit failed, so the commit was never reached. */
-  async #undone(error: unknown): Promise<CommitOutcome> {
+  async #undone(error: unknown, batch: BatchEnd): Promise<CommitOutcome> {
     const outcome = refusal(error)
     if (outcome === null && this.#session.broken !== null) throw this.#lost(error)
+    if (outcome === null && isOfStatement(error)) return this.#judged(error, batch)
     await this.rollBack()
     if (outcome === null) throw appendError(error)
     return { outcome }
+  }
+
+  /** Whose fault is it that our own statement failed? The handlers', if without theirs it does not. */
+  async #judged(error: unknown, batch: BatchEnd): Promise<CommitOutcome> {
+    const alone = await this.#rehearse(batch)
+    const refused = refusal(alone)
+    // What was published may be something that the server cannot store.
+    const isTheirs =
+      alone === null || (isOfData(alone) && batch.publish.length > 0 && (await this.#rehearse({ ...batch, publish: [] })) === null)
+    if (isTheirs || refused !== null) {
+      await this.rollBack()
+      return refused === null ? { outcome: 'refused', error } : { outcome: refused }
+    }
+    // Not given back: if somebody has changed the settings of this very connection, another one may work.
+    this.#release(true)
+    throw appendError(this.#session.broken === null ? error : connectionError(error, this.#session))
+  }
+
+  /** Undoes everything and runs our own statements by themselves, up to the commit. Returns what fails, else `null`. */
+  async #rehearse(batch: BatchEnd): Promise<unknown> {
+    const { before, fence, after } = this.#statements(batch)
+    try {
+      await this.#session.run([{ text: 'rollback' }])
+      await this.#session.run([beginStatement, this.#restored(), ...before, fence, ...after])
+      return null
+    } catch (error) {
+      return error
+    }
+  }
+
+  #restored(): Statement {
+    return restored(this.#settingsFound, this.#settings.standstillMs)
   }
 
   /** The commit itself failed: refused by the server, or its reply was lost. */
@@ -180,11 +218,17 @@ function serverCode(error: unknown, depth = 3): string | null {
   return serverCode(error.cause, depth - 1)
 }
 
+const beginStatement: Statement = { text: 'begin isolation level read committed' }
 const commitStatement: Statement = { text: 'commit' }
 
-/** Ends a transaction that holds the position's row and whose process stands still. */
-function standstill(ms: number): Statement {
-  return { text: `select set_config('idle_in_transaction_session_timeout', $1, true)`, params: [String(ms)] }
+/** Did a statement fail for what it is, rather than for the state of the server or somebody else's doing? By the classes of SQLSTATE. */
+function isOfStatement(error: unknown): boolean {
+  const code = serverCode(error)
+  return code !== null && !/^(?:08|40|53|55|57|58|XX|25P)/.test(code)
+}
+
+function isOfData(error: unknown): boolean {
+  return serverCode(error)?.startsWith('22') === true
 }
 
 /** The locks in a statement before the insert, so that a release we waited for is seen. */
