@@ -35,7 +35,9 @@ export type {
   GroupStatus,
   PublishEntry,
   Service,
+  ServiceConsumerOptions,
   ServiceOptions,
+  ServiceOutboxOptions,
   ServiceStatus,
   SettledOptions,
 } from './service/index.ts'

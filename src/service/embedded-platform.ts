@@ -49,9 +49,9 @@ export async function embeddedPlatform(): Promise<EmbeddedPlatform> {
 
 function embeddedDatabase(lease: EmbeddedLease): DatabaseDriver {
   return {
-    async open(service) {
+    async open(service, outbox) {
       await lease.ensureDatabase(service)
-      return postgres({ connection: () => lease.connection(service), revive: () => lease.ensureRunning() }).open(service)
+      return postgres({ connection: () => lease.connection(service), revive: () => lease.ensureRunning() }).open(service, outbox)
     },
   }
 }

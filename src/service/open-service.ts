@@ -2,7 +2,7 @@ import type { ServiceDatabase } from '../drivers/port.ts'
 import type { Broker } from '../message/port.ts'
 import type { Consumption } from './service.ts'
 import { embeddedPlatform } from './embedded-platform.ts'
-import type { ServiceOptions } from './options.ts'
+import { type ServiceOptions, outboxSettings } from './options.ts'
 import type { Running } from './running.ts'
 import type { Flow } from './settled.ts'
 import { type GroupLag, groupLag } from './lag.ts'
@@ -22,7 +22,7 @@ export async function openService(name: string, options: ServiceOptions): Promis
   const platform = options.database === undefined || options.broker === undefined ? await embeddedPlatform() : null
   try {
     const driver = options.database ?? platform!.database
-    const database = await driver.open(name)
+    const database = await driver.open(name, outboxSettings(options))
     return {
       name,
       database,

@@ -1,6 +1,8 @@
-import type { DatabaseDriver } from '../drivers/port.ts'
-import { TidemarkError } from '../errors.ts'
+import type { ConsumerOptions } from '../consumer/index.ts'
+import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'
 import type { Broker } from '../message/port.ts'
+import type { RelayOptions } from '../outbox/index.ts'
+import { callback, check, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
 
 /** Settings of a service. All of them have a default; `service('shop')` alone runs on an embedded Postgres. */
 export interface ServiceOptions {
@@ -12,45 +14,122 @@ export interface ServiceOptions {
   readonly group?: string
   /** `source` of the messages it publishes. @default the service's name */
   readonly source?: string
-  /** Relay this service's outbox from this process. Exactly one process relays at a time, however many could. @default true */
+  /** Relay this service's outbox from this process. Exactly one process relays a stream at a time, however many could. @default true */
   readonly relay?: boolean
-  /** Lanes per partition: how many keys of one partition are handled side by side. The number stored with a partition wins. @default 4 */
-  readonly lanes?: number
-  /** Most handler transactions at a time in this process. @default 4 */
-  readonly maxTransactions?: number
   /** Partitions of topics that do not exist yet. @default the broker's */
   readonly partitions?: number
-  /** How long `stop` waits for handlers before it abandons them. @default 5,000 ms */
+  /** How the outbox is kept, and how it is relayed. */
+  readonly outbox?: ServiceOutboxOptions
+  /** How messages are handled, in all groups of the service. */
+  readonly consumer?: ServiceConsumerOptions
+  /** The same as `consumer.lanes`. @default 4 */
+  readonly lanes?: number
+  /** The same as `consumer.maxTransactions`. @default 4 */
+  readonly maxTransactions?: number
+  /** The same as `consumer.drainMs`. @default 5,000 ms */
   readonly drainMs?: number
 }
 
-const optionNames: ReadonlySet<string> = new Set<keyof ServiceOptions>([
-  'database',
-  'broker',
-  'group',
-  'source',
-  'relay',
-  'lanes',
-  'maxTransactions',
-  'partitions',
-  'drainMs',
-])
+type RelaySettings = Pick<RelayOptions, 'pageSize' | 'idleMs' | 'leaseMs' | 'maintain'>
 
-/** Fails with `CONFIG_INVALID` for a name no database or group can have, an unknown option, or a number out of range. */
+/** The outbox of a service. `published`, `streams` and `retention` must be the same in all its processes. */
+export interface ServiceOutboxOptions extends OutboxSettings, RelaySettings {}
+
+/** How a service handles messages. What `consume` takes of these goes before. */
+export interface ServiceConsumerOptions extends Pick<
+  ConsumerOptions,
+  | 'lanes'
+  | 'maxTransactions'
+  | 'batch'
+  | 'retry'
+  | 'deadLetter'
+  | 'buffer'
+  | 'fetchBytes'
+  | 'idleAdvanceMs'
+  | 'drainMs'
+  | 'lockTimeoutMs'
+  | 'sessionTimeoutMs'
+  | 'dedupMs'
+  | 'codeVersion'
+  | 'idempotencyId'
+> {}
+
+const lanes = whole(1, 1_024)
+
+const settings = group<ServiceOptions>({
+  database: madeBy('open', 'a database driver, such as postgres({ pool }) or memory()'),
+  broker: madeBy('appender', 'a broker, such as postgresBroker({ connectionString }) or memoryBroker()'),
+  group: text,
+  source: text,
+  relay: truth,
+  partitions: whole(1, 1_024),
+  lanes,
+  maxTransactions: whole(1, 1_024),
+  drainMs: duration(0),
+  outbox: group<ServiceOutboxOptions>({
+    published: oneOf('keep', 'delete'),
+    streams: whole(1, 64),
+    retention: group<NonNullable<OutboxSettings['retention']>>({
+      partitionRows: whole(1),
+      ahead: whole(1, 1_000),
+      keepMs: whole(0),
+      everyMs: duration(1),
+    }),
+    pageSize: whole(1),
+    idleMs: duration(1),
+    leaseMs: duration(1),
+    maintain: truth,
+  }),
+  consumer: group<ServiceConsumerOptions>({
+    lanes,
+    maxTransactions: whole(1, 1_024),
+    batch: group<NonNullable<ConsumerOptions['batch']>>({ maxMessages: whole(1), maxBytes: whole(1), targetMs: duration(1) }),
+    retry: group<NonNullable<ConsumerOptions['retry']>>({ maxAttempts: whole(1), baseDelayMs: duration(0), maxDelayMs: duration(0) }),
+    deadLetter: oneOf('block', 'skip'),
+    buffer: group<NonNullable<ConsumerOptions['buffer']>>({ messages: whole(1), bytes: whole(1) }),
+    fetchBytes: whole(1),
+    idleAdvanceMs: duration(1),
+    drainMs: duration(0),
+    lockTimeoutMs: duration(1),
+    sessionTimeoutMs: duration(1),
+    dedupMs: whole(1),
+    codeVersion: text,
+    idempotencyId: eitherOf(text, callback),
+  }),
+})
+
+/** What the database is told of the outbox. */
+export function outboxSettings({ outbox = {} }: ServiceOptions): OutboxSettings {
+  const { published, streams, retention } = outbox
+  return given({ published, streams, retention }) as OutboxSettings
+}
+
+/** What each relay is told. */
+export function relaySettings({ outbox = {} }: ServiceOptions): RelaySettings {
+  const { pageSize, idleMs, leaseMs, maintain } = outbox
+  return given({ pageSize, idleMs, leaseMs, maintain }) as RelaySettings
+}
+
+/** What the consumer of each group is told. */
+export function consumerSettings({ lanes, maxTransactions, drainMs, consumer }: ServiceOptions): ServiceConsumerOptions {
+  return { ...given({ lanes, maxTransactions, drainMs }), ...given(consumer ?? {}) } as ServiceConsumerOptions
+}
+
+/** Fails with `CONFIG_INVALID` for a name no database or group can have, an unknown option, or a value that the option does not take. */
 export function checkService(name: string, options: ServiceOptions): void {
   if (!/^[a-z][a-z0-9_-]{0,47}$/.test(name)) {
     throw invalid(`a service's name is 1 to 48 lower-case letters, digits, "-" and "_", a letter first; got ${JSON.stringify(name)}`)
   }
-  const unknown = Object.keys(options).find((option) => !optionNames.has(option))
-  if (unknown !== undefined) throw invalid(`service("${name}") has no option "${unknown}"; it has ${[...optionNames].join(', ')}`)
-  for (const option of ['lanes', 'maxTransactions', 'partitions'] as const) {
-    const value = options[option]
-    if (value !== undefined && (!Number.isInteger(value) || value < 1 || value > 1024)) {
-      throw invalid(`service("${name}"): ${option} is a whole number from 1 to 1,024; got ${value}`)
-    }
+  const of = `service("${name}")`
+  check(of, '', options, settings)
+  for (const option of ['lanes', 'maxTransactions', 'drainMs'] as const) {
+    if (options[option] !== undefined && options.consumer?.[option] !== undefined)
+      throw invalid(
+        `${of}: ${option} and consumer.${option} are one setting; got ${options[option]} and ${options.consumer[option]}. Give one`,
+      )
   }
-}
-
-function invalid(what: string): TidemarkError {
-  return new TidemarkError('CONFIG_INVALID', `${what}.`)
+  if (options.outbox?.published === 'delete' && options.outbox.retention?.keepMs !== undefined)
+    throw invalid(
+      `${of}: outbox.retention.keepMs is the age of an archive, and with outbox.published "delete" there is none; leave one out`,
+    )
 }

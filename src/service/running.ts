@@ -3,12 +3,12 @@ import { TidemarkError } from '../errors.ts'
 import type { TopicSpec } from '../message/index.ts'
 import { type Relay, runRelay } from '../outbox/index.ts'
 import type { OpenService } from './open-service.ts'
-import type { ServiceOptions } from './options.ts'
+import { type ServiceOptions, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import type { Consumption } from './service.ts'
 
-/** A started service: its relay and one consumer per group. */
+/** A started service: a relay for each stream of its outbox, and one consumer per group. */
 export interface Running {
-  readonly relay: Relay | null
+  readonly relays: readonly Relay[]
   readonly consumers: readonly Consumer[]
   /** What ended a consumer or the relay; `null` while all of them run. */
   readonly failure: unknown
@@ -23,21 +23,26 @@ export interface Running {
 export async function startService(open: OpenService, options: ServiceOptions, consumptions: readonly Consumption[]): Promise<Running> {
   await prepareTopics(open, consumptions, options)
   const { name, broker, database } = open
-  const relay = options.relay === false ? null : runRelay({ store: database.outbox, broker, topics: topicSpecs(consumptions, options) })
-  const wake = (): void => relay?.wake()
-  const consumers = groupsOf(consumptions).map((settings) =>
-    runConsumer({
-      ...settings,
-      broker,
-      store: database.consumer,
-      clientId: name,
-      onPublished: wake,
-      ...(options.lanes === undefined ? {} : { lanes: options.lanes }),
-      ...(options.maxTransactions === undefined ? {} : { maxTransactions: options.maxTransactions }),
-      ...(options.drainMs === undefined ? {} : { drainMs: options.drainMs }),
-    }),
+  const relays = startRelays(open, options, topicSpecs(consumptions, options))
+  const wake = (): void => relays.forEach((relay) => relay.wake())
+  const consumers: Consumer[] = []
+  try {
+    const common = { broker, store: database.consumer, clientId: name, onPublished: wake }
+    for (const group of groupsOf(consumptions)) consumers.push(runConsumer({ ...consumerSettings(options), ...group, ...common }))
+  } catch (error) {
+    await Promise.all([...consumers, ...relays].map((part) => part.stop()))
+    throw error
+  }
+  return watch(relays, consumers, wake)
+}
+
+function startRelays({ broker, database }: OpenService, options: ServiceOptions, topics: readonly TopicSpec[]): readonly Relay[] {
+  if (options.relay === false) return []
+  const { maintain = true, ...settings } = relaySettings(options)
+  // The streams share one table, so the owner of the first one keeps its partitions.
+  return Array.from({ length: outboxSettings(options).streams ?? 1 }, (_, stream) =>
+    runRelay({ ...settings, store: database.outbox, broker, topics, stream, maintain: maintain && stream === 0 }),
   )
-  return watch(relay, consumers, wake)
 }
 
 /** Topics of what is consumed are made now, since a group may read them before anybody has published. */
@@ -65,9 +70,9 @@ function groupsOf(consumptions: readonly Consumption[]): readonly Pick<ConsumerO
   })
 }
 
-function watch(relay: Relay | null, consumers: readonly Consumer[], wake: () => void): Running {
+function watch(relays: readonly Relay[], consumers: readonly Consumer[], wake: () => void): Running {
   let failure: unknown = null
-  const parts = [...(relay === null ? [] : [relay]), ...consumers]
+  const parts = [...relays, ...consumers]
   const done = Promise.all(parts.map((part) => part.done)).then(
     () => undefined,
     (error: unknown) => {
@@ -76,7 +81,7 @@ function watch(relay: Relay | null, consumers: readonly Consumer[], wake: () => 
     },
   )
   return {
-    relay,
+    relays,
     consumers,
     wake,
     done,
@@ -86,7 +91,7 @@ function watch(relay: Relay | null, consumers: readonly Consumer[], wake: () => 
     // Handlers first: what they publish in their last batches can still be sent.
     stop: async () => {
       await Promise.all(consumers.map((consumer) => consumer.stop()))
-      await relay?.stop()
+      await Promise.all(relays.map((relay) => relay.stop()))
     },
   }
 }

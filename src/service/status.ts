@@ -13,8 +13,8 @@ export interface ServiceStatus {
   readonly outbox: {
     /** Committed messages not yet published, counted up to 1,000. */
     readonly pending: number
-    /** `null` when this process does not relay. */
-    readonly relay: RelayStatus | null
+    /** One for each stream; empty when this process does not relay. */
+    readonly relays: readonly RelayStatus[]
   }
   readonly groups: readonly GroupStatus[]
 }
@@ -32,7 +32,7 @@ export async function statusOf(open: OpenService, consumptions: readonly Consump
   return {
     name: open.name,
     place: open.database.place,
-    outbox: { pending, relay: running?.relay?.status() ?? null },
+    outbox: { pending, relays: running?.relays.map((relay) => relay.status()) ?? [] },
     groups: names.map((group, i) => ({
       group,
       lags: lags.filter((lag) => lag.group === group),

@@ -92,3 +92,33 @@ test('handlers of many keys that change one value all count', async () => {
   assert.equal(database.get('total'), 200)
   assert.equal(database.deadLetters.length, 0)
 })
+
+test('simple mode and several streams keep order per key, and lose nothing', async () => {
+  const [database, broker, seen] = [memory(), memoryBroker(), new Map<string, number[]>()]
+  const shop = service('shop', { database, broker, outbox: { published: 'delete', streams: 3, idleMs: 2 } })
+  const reader = service('reader', { database: memory(), broker })
+  reader.consume(OrderPlaced, ({ data }) => void seen.set(data.orderId, [...(seen.get(data.orderId) ?? []), data.total]))
+  await started(shop, reader)
+  for (let total = 0; total < 60; total++) {
+    await shop.transaction((tx) => shop.publish(tx, OrderPlaced, { orderId: `o-${total % 6}`, total }))
+  }
+  await settled([shop, reader])
+  for (const [orderId, totals] of seen) {
+    assert.deepEqual(
+      totals,
+      Array.from({ length: 10 }, (_, i) => Number(orderId.slice(2)) + 6 * i),
+    )
+  }
+  assert.equal(seen.size, 6)
+  const { relays } = (await shop.status()).outbox
+  assert.deepEqual([relays.length, relays.reduce((sum, { published }) => sum + published, 0)], [3, 60])
+})
+
+test('one memory() is one outbox: a second service that wants it otherwise is refused', async () => {
+  const [database, broker] = [memory(), memoryBroker()]
+  const shop = service('shop', { database, broker, outbox: { streams: 2 } })
+  const other = service('shop', { database, broker })
+  await started(shop)
+  running.push(other)
+  await expect(other.start()).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('streams: 1') as string })
+})

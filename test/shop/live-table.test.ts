@@ -7,7 +7,7 @@ import { lineOf, type Look, tableOf } from '../../examples/shop/program/live-tab
 const status: ServiceStatus = {
   name: 'payments',
   place: '127.0.0.1:5432/shop_payments',
-  outbox: { pending: 3, relay: { phase: 'owner', epoch: 1, tick: 9, published: 1_234, error: null } },
+  outbox: { pending: 3, relays: [{ phase: 'owner', epoch: 1, tick: 9, published: 1_234, error: null }] },
   groups: [
     {
       group: 'payments',

@@ -22,7 +22,7 @@ export function countsOf({ groups, outbox }: ServiceStatus): Counts {
   const counts = groups.flatMap(({ consumer }) => consumer?.counts ?? [])
   return {
     handled: sum(counts.map(({ handled }) => handled)),
-    published: outbox.relay?.published ?? 0,
+    published: sum(outbox.relays.map((relay) => relay.published)),
     lag: sum(groups.flatMap(({ lags }) => lags.map(({ lag }) => lag))),
     retries: sum(counts.map(({ retries }) => retries)),
     duplicates: sum(counts.flatMap(({ duplicates }) => Object.values(duplicates))),

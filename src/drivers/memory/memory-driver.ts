@@ -1,7 +1,8 @@
 import type { Clock } from '../../internal/clock.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { Transaction } from '../../message/transaction.ts'
-import type { DatabaseDriver, ServiceDatabase } from '../port.ts'
+import { TidemarkError } from '../../errors.ts'
+import type { DatabaseDriver, OutboxSettings, ServiceDatabase } from '../port.ts'
 import { MemoryConsumerStore } from './memory-consumer-store.ts'
 import type { MemoryDeadLetter } from './memory-consumer-tables.ts'
 import { MemoryDatabase } from './memory-database.ts'
@@ -38,16 +39,33 @@ export interface MemoryDriver extends DatabaseDriver {
  */
 export function memory({ clock }: MemoryOptions = {}): MemoryDriver {
   const database = new MemoryDatabase(clock === undefined ? {} : { clock })
-  const outbox = new MemoryOutboxStore({ database })
-  const consumer = new MemoryConsumerStore({ database, append: (tx, messages) => outbox.append(tx, messages) })
+  const outbox = outboxOf(database)
+  const consumer = new MemoryConsumerStore({ database, append: (tx, messages) => outbox.opened().append(tx, messages) })
   return {
     get: (key) => database.data.get(key),
     entries: () => database.data.entries(),
     get deadLetters() {
       return consumer.deadLetters
     },
-    open: () => Promise.resolve(openDatabase(database, outbox, consumer)),
+    open: async (_service, settings = {}) => openDatabase(database, outbox.open(settings), consumer),
   }
+}
+
+/** The outbox is made as the first opening wants it, and the others must want it so. */
+function outboxOf(database: MemoryDatabase): { open(settings: OutboxSettings): MemoryOutboxStore; opened(): MemoryOutboxStore } {
+  let made: { readonly store: MemoryOutboxStore; readonly streams: number; readonly published: 'keep' | 'delete' } | null = null
+  const open = ({ streams = 1, published = 'keep' }: OutboxSettings): MemoryOutboxStore => {
+    made ??= { store: new MemoryOutboxStore({ database, streams, published }), streams, published }
+    if (made.streams === streams && made.published === published) return made.store
+    throw new TidemarkError('CONFIG_INVALID', `This outbox has ${kept(made)}; the service was set to ${kept({ streams, published })}.`, {
+      remedy: 'Give all services of one memory() the same outbox settings.',
+    })
+  }
+  return { open, opened: () => made?.store ?? open({}) }
+}
+
+function kept({ streams, published }: Required<Pick<OutboxSettings, 'streams' | 'published'>>): string {
+  return `streams: ${streams}, published: '${published}'`
 }
 
 function openDatabase(database: MemoryDatabase, outbox: MemoryOutboxStore, consumer: MemoryConsumerStore): ServiceDatabase {

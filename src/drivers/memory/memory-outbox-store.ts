@@ -11,6 +11,8 @@ export interface MemoryOutboxOptions {
   readonly database: MemoryDatabase
   /** Relay streams the keys are shared out to. @default 1 */
   readonly streams?: number
+  /** `delete`: messages carry no coordinate, as in simple mode elsewhere. Published rows are removed in either case. @default 'keep' */
+  readonly published?: 'keep' | 'delete'
 }
 
 /**
@@ -21,9 +23,11 @@ export class MemoryOutboxStore implements OutboxStore {
   /** What is stored, for whoever looks in from outside: a simulation, a test. */
   readonly tables: MemoryOutbox
   readonly #database: MemoryDatabase
+  readonly #coordinates: boolean
 
-  constructor({ database, streams = 1 }: MemoryOutboxOptions) {
+  constructor({ database, streams = 1, published = 'keep' }: MemoryOutboxOptions) {
     this.#database = database
+    this.#coordinates = published === 'keep'
     this.tables = new MemoryOutbox(database.clock, streams)
   }
 
@@ -49,7 +53,7 @@ export class MemoryOutboxStore implements OutboxStore {
 
   async openStream(stream: number): Promise<RelayStream> {
     const row = this.tables.streams[stream]
-    if (row !== undefined) return new MemoryRelayStream(this.#database, this.tables, row)
+    if (row !== undefined) return new MemoryRelayStream(this.#database, this.tables, row, this.#coordinates)
     throw new TidemarkError(
       'CONFIG_INVALID',
       `This outbox has ${this.tables.streams.length} stream(s); number ${stream} is not among them.`,

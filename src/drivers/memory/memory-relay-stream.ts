@@ -7,12 +7,14 @@ export class MemoryRelayStream implements RelayStream {
   readonly #database: MemoryDatabase
   readonly #outbox: MemoryOutbox
   readonly #row: StreamRow
+  readonly #coordinates: boolean
   #epoch = 0
 
-  constructor(database: MemoryDatabase, outbox: MemoryOutbox, row: StreamRow) {
+  constructor(database: MemoryDatabase, outbox: MemoryOutbox, row: StreamRow, coordinates: boolean) {
     this.#database = database
     this.#outbox = outbox
     this.#row = row
+    this.#coordinates = coordinates
   }
 
   async takeOver({ owner, leaseMs }: OwnerClaim): Promise<RelayState | null> {
@@ -34,7 +36,7 @@ export class MemoryRelayStream implements RelayStream {
       unfinished: row.finished ? null : this.#tickOf(row),
       topics: [...row.topics],
       moved: null,
-      coordinates: true,
+      coordinates: this.#coordinates,
     }
   }
 

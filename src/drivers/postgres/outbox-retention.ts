@@ -1,27 +1,17 @@
 import type { Maintenance, MaintenanceEvent } from '../../outbox/port.ts'
+import type { OutboxRetention } from '../port.ts'
 import type { PostgresDatabase } from './database.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
 import { runOutsideTransaction } from './outside-transaction.ts'
 import * as partitions from './queries/partitions.ts'
 import type { Session } from './session.ts'
 
-export interface RetentionSettings {
-  /** Numbers in one partition: the step in which the archive is dropped. @default 1,000,000 */
-  readonly partitionRows: number
-  /** Partitions kept ready. Publishers fail when the last one is full, so they must last while no relay runs. @default 4 */
-  readonly ahead: number
-  /** A full partition is kept at least this long: the archive that replays read. @default 86,400,000 ms (a day) */
-  readonly keepMs: number
-  /** Between two looks. @default 1,000 ms */
-  readonly everyMs: number
-}
-
-export const retentionDefaults: RetentionSettings = { partitionRows: 1_000_000, ahead: 4, keepMs: 86_400_000, everyMs: 1_000 }
+export const retentionDefaults: OutboxRetention = { partitionRows: 1_000_000, ahead: 4, keepMs: 86_400_000, everyMs: 1_000 }
 
 export interface RetentionJob {
   readonly database: PostgresDatabase
   readonly schema: string
-  readonly settings: RetentionSettings
+  readonly settings: OutboxRetention
   /** Simple mode: rows are deleted one by one, a partition goes when it is empty. */
   readonly deletes: boolean
   readonly onEvent: (event: MaintenanceEvent) => void

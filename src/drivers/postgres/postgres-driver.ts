@@ -1,6 +1,6 @@
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { Transaction } from '../../message/transaction.ts'
-import type { DatabaseDriver, ServiceDatabase } from '../port.ts'
+import type { DatabaseDriver, OutboxSettings, ServiceDatabase } from '../port.ts'
 import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
 import { PostgresConsumerStore } from './postgres-consumer-store.ts'
@@ -24,11 +24,11 @@ export interface PostgresOptions extends PostgresDatabaseOptions {
 export function postgres(options: PostgresOptions): DatabaseDriver {
   const { schema = 'tidemark' } = options
   return {
-    async open() {
-      const database = new PostgresDatabase(options)
+    async open(_service, outbox = {}) {
+      const database = new PostgresDatabase(withConnectionsFor(outbox, options))
       try {
         await migrate(database, { set: 'service', schema, apply: options.migrate ?? true })
-        return openDatabase(database, schema)
+        return openDatabase(database, schema, outbox)
       } catch (error) {
         await database.close()
         throw error
@@ -37,9 +37,14 @@ export function postgres(options: PostgresOptions): DatabaseDriver {
   }
 }
 
-function openDatabase(database: PostgresDatabase, schema: string): ServiceDatabase {
+/** Each stream holds a connection. A given pool is as large as it is. */
+function withConnectionsFor({ streams = 1 }: OutboxSettings, options: PostgresOptions): PostgresOptions {
+  return { ...options, maxConnections: options.maxConnections ?? 9 + streams }
+}
+
+function openDatabase(database: PostgresDatabase, schema: string, outbox: OutboxSettings): ServiceDatabase {
   return {
-    outbox: new PostgresOutboxStore({ database, schema }),
+    outbox: new PostgresOutboxStore({ ...outbox, database, schema }),
     consumer: new PostgresConsumerStore({ database, schema }),
     place: database.place,
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>

@@ -2,27 +2,19 @@ import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { Transaction } from '../../message/transaction.ts'
 import type { AppendHints, Maintenance, MaintenanceOptions, OutboxStore, RelayStream } from '../../outbox/port.ts'
 import { TidemarkError } from '../../errors.ts'
+import type { OutboxSettings } from '../port.ts'
 import type { PostgresDatabase } from './database.ts'
 import { defaultSchema, quotedSchema } from './migrations/schema-name.ts'
-import { type RetentionSettings, keepPartitions, retentionDefaults } from './outbox-retention.ts'
+import { keepPartitions, retentionDefaults } from './outbox-retention.ts'
 import { PostgresRelayStream } from './postgres-relay-stream.ts'
 import { PostgresSimpleStream } from './postgres-simple-stream.ts'
 import { append } from './queries/outbox.ts'
 import { pending, pendingSimple } from './queries/pending.ts'
 
-export interface PostgresOutboxOptions {
+export interface PostgresOutboxOptions extends OutboxSettings {
   readonly database: PostgresDatabase
   /** @default 'tidemark' */
   readonly schema?: string
-  /** Relay streams the keys are shared out to, fixed when the first relay starts. @default 1 */
-  readonly streams?: number
-  /**
-   * `keep`: published rows stay as an archive and go by partition, messages carry a coordinate. `delete`: simple mode, rows are deleted once
-   * published, messages carry no coordinate, so readers recognise repeats by id alone, and there is no archive to read again.
-   * @default 'keep'
-   */
-  readonly published?: 'keep' | 'delete'
-  readonly retention?: Partial<RetentionSettings>
 }
 
 /** The outbox in Postgres. Its tables are made by `migrate`. */

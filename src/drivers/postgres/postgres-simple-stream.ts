@@ -1,3 +1,4 @@
+import { TidemarkError } from '../../errors.ts'
 import type { OutboxPage, OwnerClaim, Probed, RefusedRow, RelayState, RelayStream, Tick } from '../../outbox/port.ts'
 import * as relay from './queries/relay.ts'
 import type { StreamScope } from './queries/relay.ts'
@@ -22,6 +23,7 @@ export class PostgresSimpleStream implements RelayStream {
     const owned = await this.#owner.takeOver(claim)
     if (owned === null) return null
     const { row, sourceEpoch, topics, moved } = owned
+    if (Number(row.tick) > 0) throw hasArchive()
     this.#generation = Number(row.generation)
     this.#tick = Number(row.tick)
     const { stream, streams } = this.#owner.scope
@@ -35,7 +37,7 @@ export class PostgresSimpleStream implements RelayStream {
   }
 
   async tick(): Promise<{ cur: string; tick: Tick } | 'fenced'> {
-    if (!(await this.#owner.run(this.#tick, [simple.releaseSimple(this.#owner.scope)]))) return 'fenced'
+    if (!(await this.#owner.run(this.#tick, [simple.releaseSimple(this.#owner.scope)], 'relay:mid-tick'))) return 'fenced'
     return { cur: '', tick: { ...pass, generation: this.#generation, tick: this.#tick } }
   }
 
@@ -48,7 +50,7 @@ export class PostgresSimpleStream implements RelayStream {
   checkpoint(_tick: Tick, { rows, held }: OutboxPage): Promise<boolean> {
     const sent = rows.map(({ seq }) => seq)
     const remove = sent.length > 0 ? [simple.removeSent(this.#owner.scope, sent)] : []
-    return this.#owner.run(this.#tick, [...remove, ...this.#owner.hold(held)])
+    return this.#owner.run(this.#tick, [...remove, ...this.#owner.hold(held)], 'relay:mid-checkpoint')
   }
 
   park(_tick: Tick, refused: readonly RefusedRow[]): Promise<boolean> {
@@ -66,4 +68,10 @@ export class PostgresSimpleStream implements RelayStream {
   close(outcome: 'stopped' | 'broken'): Promise<void> {
     return this.#owner.close(outcome)
   }
+}
+
+/** Nothing here tells published rows from others: all would be sent again, and without the coordinate by which readers knew them. */
+function hasArchive(): TidemarkError {
+  const message = `published: expected 'keep', since this outbox holds rows that were published and kept; got 'delete'.`
+  return new TidemarkError('CONFIG_INVALID', message, { remedy: "Set published: 'keep', or begin with a new schema." })
 }

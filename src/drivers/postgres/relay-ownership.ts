@@ -34,7 +34,10 @@ export async function own(session: Session, scope: StreamScope, claim: OwnerClai
   }
 }
 
-/** The first relay of a database fixes the number of streams: with two numbers at once a key would have two senders. */
+/**
+ * The first relay of a database fixes the number of streams: with two numbers at once a key would have two senders. It makes the rows of all of
+ * them, because rows of a stream that nobody knows of would not be counted as pending.
+ */
 async function makeRow(session: Session, { schema, stream, streams }: StreamScope): Promise<void> {
   const known = await session.query(`select streams from ${schema}.relay where stream = $1`, [stream])
   if (known.length > 0) return
@@ -44,9 +47,10 @@ async function makeRow(session: Session, { schema, stream, streams }: StreamScop
     { text: `select streams from ${schema}.relay where streams <> $1::int limit 1`, params: [streams] },
     {
       text: `insert into ${schema}.relay (stream, streams, system_identifier, database_oid)
-        select $1::int, $2::int, system_identifier::text, (select oid from pg_database where datname = current_database()) from pg_control_system()
-        where not exists (select from ${schema}.relay where streams <> $2::int) on conflict (stream) do nothing`,
-      params: [stream, streams],
+        select stream, $1::int, system_identifier::text, (select oid from pg_database where datname = current_database())
+        from pg_control_system(), generate_series(0, $1::int - 1) stream
+        where not exists (select from ${schema}.relay where streams <> $1::int) on conflict (stream) do nothing`,
+      params: [streams],
     },
     { text: 'commit' },
   ])

@@ -1,4 +1,4 @@
-import type { RetentionSettings } from '../../../src/drivers/postgres/outbox-retention.ts'
+import type { OutboxRetention } from '../../../src/drivers/port.ts'
 import { type ChildProgram, startProgram } from '../../support/child-program.ts'
 
 export interface RelayProcessSettings {
@@ -9,7 +9,7 @@ export interface RelayProcessSettings {
   readonly pageSize?: number
   readonly leaseMs?: number
   /** Partitions are kept only when given. */
-  readonly retention?: Partial<RetentionSettings>
+  readonly retention?: Partial<OutboxRetention>
 }
 
 /** Starts a relay in a process of its own. It says `taken-over`, `standing-by` and `fenced`, each on a line, and stops in order on SIGTERM. */

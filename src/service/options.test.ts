@@ -1,0 +1,114 @@
+import { describe, expect, test } from 'vitest'
+import type { DatabaseDriver } from '../drivers/port.ts'
+import { type ServiceOptions, checkService, consumerSettings, outboxSettings, relaySettings } from './options.ts'
+import { service } from './service.ts'
+
+/** Every option of both groups, none of them at its default. */
+const outbox = {
+  published: 'keep',
+  streams: 2,
+  retention: { partitionRows: 5_000, ahead: 3, keepMs: 0, everyMs: 50 },
+  pageSize: 10,
+  idleMs: 5,
+  leaseMs: 3_000,
+  maintain: false,
+} as const
+const consumer = {
+  lanes: 2,
+  maxTransactions: 3,
+  batch: { maxMessages: 5, maxBytes: 6, targetMs: 7 },
+  retry: { maxAttempts: 1, baseDelayMs: 0, maxDelayMs: 1 },
+  deadLetter: 'skip',
+  buffer: { messages: 8, bytes: 9 },
+  fetchBytes: 10,
+  idleAdvanceMs: 11,
+  drainMs: 0,
+  lockTimeoutMs: 12,
+  sessionTimeoutMs: 13,
+  dedupMs: 14,
+  codeVersion: 'v15',
+  idempotencyId: 'x-id',
+} as const
+
+describe('the settings of a service', () => {
+  test('reach database, relay and consumer, all of them', () => {
+    checkService('shop', { outbox, consumer })
+    const { published, streams, retention, ...relay } = outbox
+    expect(outboxSettings({ outbox })).toEqual({ published, streams, retention })
+    expect(relaySettings({ outbox })).toEqual(relay)
+    expect(consumerSettings({ consumer })).toEqual(consumer)
+    expect(consumerSettings({ lanes: 7, drainMs: 8, consumer: { maxTransactions: 9 } })).toEqual({
+      lanes: 7,
+      drainMs: 8,
+      maxTransactions: 9,
+    })
+  })
+
+  test('that are undefined leave the default in its place', () => {
+    const absent = {
+      outbox: { streams: undefined, pageSize: undefined },
+      consumer: { retry: { maxAttempts: undefined }, lanes: undefined },
+    }
+    const given = Object.assign<ServiceOptions, object>({}, absent)
+    checkService('shop', given)
+    expect([outboxSettings(given), relaySettings(given), consumerSettings(given)]).toEqual([{}, {}, { retry: {} }])
+  })
+
+  test.each<[options: object, message: string]>([
+    [{ outbox: 'delete' }, 'service("shop"): outbox is an object; got \'delete\'.'],
+    [{ outbox: { published: 'drop' } }, "outbox.published is 'keep' or 'delete'; got 'drop'."],
+    [{ outbox: { strems: 2 } }, 'has no option "outbox.strems"; outbox has published, streams,'],
+    [{ outbox: { streams: 0 } }, 'outbox.streams is a whole number from 1 to 64; got 0.'],
+    [{ outbox: { streams: 65 } }, 'got 65.'],
+    [{ outbox: { streams: '2' } }, "got '2'."],
+    [{ outbox: { pageSize: 1.5 } }, 'outbox.pageSize is a whole number from 1 on; got 1.5.'],
+    [{ outbox: { leaseMs: Number.NaN } }, 'outbox.leaseMs is a whole number from 1 to 2,147,483,647 (milliseconds); got NaN.'],
+    [{ outbox: { idleMs: Infinity } }, 'outbox.idleMs is'],
+    [{ outbox: { maintain: 'no' } }, "outbox.maintain is true or false; got 'no'."],
+    [{ outbox: { retention: 5 } }, 'outbox.retention is an object; got 5.'],
+    [{ outbox: { retention: { keepMs: -1 } } }, 'outbox.retention.keepMs is a whole number from 0 on; got -1.'],
+    [{ outbox: { retention: { keep: 1 } } }, 'has no option "outbox.retention.keep"; outbox.retention has partitionRows'],
+    [{ outbox: { published: 'delete', retention: { keepMs: 1 } } }, 'there is none'],
+    [{ consumer: null }, 'consumer is an object; got null.'],
+    [{ consumer: { retry: { maxAttempts: 0 } } }, 'consumer.retry.maxAttempts is a whole number from 1 on; got 0.'],
+    [{ consumer: { retry: { attempts: 3 } } }, 'has no option "consumer.retry.attempts"; consumer.retry has maxAttempts'],
+    [{ consumer: { retry: { baseDelayMs: -5 } } }, 'consumer.retry.baseDelayMs is a whole number from 0'],
+    [{ consumer: { deadLetter: 'drop' } }, "consumer.deadLetter is 'block' or 'skip'; got 'drop'."],
+    [{ consumer: { batch: { maxMessages: 0 } } }, 'consumer.batch.maxMessages'],
+    [{ consumer: { drainMs: -1 } }, 'consumer.drainMs is a whole number from 0'],
+    [
+      { consumer: { sessionTimeoutMs: [] } },
+      'consumer.sessionTimeoutMs is a whole number from 1 to 2,147,483,647 (milliseconds); got an array.',
+    ],
+    [{ consumer: { idempotencyId: 7 } }, 'consumer.idempotencyId is a text that is not empty, or a function; got 7.'],
+    [{ consumer: { toString: 1 } }, 'has no option "consumer.toString"'],
+    [{ lanes: 2, consumer: { lanes: 3 } }, 'lanes and consumer.lanes are one setting; got 2 and 3. Give one.'],
+    [{ drainMs: -1 }, 'drainMs is a whole number from 0'],
+    [{ relay: 'yes' }, "relay is true or false; got 'yes'."],
+    [{ group: '' }, "group is a text that is not empty; got ''."],
+    [{ retry: { maxAttempts: 3 } }, 'has no option "retry"; it has database, broker,'],
+    [{ broker: {} }, 'broker is a broker, such as postgresBroker'],
+    [
+      { database: 'postgres://me:secret@localhost/shop' },
+      'database is a database driver, such as postgres({ pool }) or memory(); got a text.',
+    ],
+  ])('are refused before anything is opened when one is wrong: %j', (options, message) => {
+    const opened: string[] = []
+    const database: DatabaseDriver = {
+      open: (name) => {
+        opened.push(name)
+        return Promise.reject(new Error('opened'))
+      },
+    }
+    let failure: unknown
+    try {
+      void service('shop', { database, ...options })
+    } catch (error) {
+      failure = error
+    }
+    expect(failure).toMatchObject({ code: 'CONFIG_INVALID' })
+    expect(String(failure)).toContain(message)
+    expect(String(failure)).not.toContain('secret')
+    expect(opened).toEqual([])
+  })
+})
