@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
+import { z } from 'zod'
 import type { DatabaseDriver } from '../drivers/port.ts'
+import { event } from '../message/index.ts'
 import { type ServiceOptions, checkService, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import { service } from './service.ts'
 
@@ -29,6 +31,26 @@ const consumer = {
   codeVersion: 'v15',
   idempotencyId: 'x-id',
 } as const
+
+const Placed = event('Placed', { aggregate: 'order', key: () => 'k', schema: z.object({}) })
+
+describe('what consume takes', () => {
+  test.each<[options: object, message: string]>([
+    [{ deadLetter: 'drop' }, "shop.consume(Placed): deadLetter is 'block' or 'skip'; got 'drop'."],
+    [{ retry: { maxAttempts: 1 } }, 'shop.consume(Placed) has no option "retry"; it has group, startFrom,'],
+    [{ startFrom: 'beginning' }, "startFrom is 'earliest' or 'latest', or a Date; got 'beginning'."],
+    [{ startFrom: new Date('never') }, 'got Invalid Date.'],
+    [{ transaction: true }, "transaction is 'batch' or 'message'; got true."],
+    [{ group: '' }, 'group is a text that is not empty'],
+  ])('is refused when it is wrong: %j', (options, message) => {
+    expect(() => service('shop').consume(Placed, options, () => undefined)).toThrow(message)
+  })
+
+  test('is taken with each of its options', () => {
+    const options = { group: 'mine', startFrom: new Date(0), name: 'h', transaction: 'message', deadLetter: 'skip' } as const
+    expect(() => service('shop').consume(Placed, options, () => undefined)).not.toThrow()
+  })
+})
 
 describe('the settings of a service', () => {
   test('reach database, relay and consumer, all of them', () => {

@@ -2,7 +2,8 @@ import type { ConsumerOptions } from '../consumer/index.ts'
 import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'
 import type { Broker } from '../message/port.ts'
 import type { RelayOptions } from '../outbox/index.ts'
-import { callback, check, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
+import type { ConsumeOptions } from './service.ts'
+import { callback, check, date, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
 
 /** Settings of a service. All of them have a default; `service('shop')` alone runs on an embedded Postgres. */
 export interface ServiceOptions {
@@ -113,6 +114,20 @@ export function relaySettings({ outbox = {} }: ServiceOptions): RelaySettings {
 /** What the consumer of each group is told. */
 export function consumerSettings({ lanes, maxTransactions, drainMs, consumer }: ServiceOptions): ServiceConsumerOptions {
   return { ...given({ lanes, maxTransactions, drainMs }), ...given(consumer ?? {}) } as ServiceConsumerOptions
+}
+
+const consumption = group<ConsumeOptions & { readonly batch?: boolean }>({
+  group: text,
+  startFrom: eitherOf(oneOf('earliest', 'latest'), date),
+  name: text,
+  transaction: oneOf('batch', 'message'),
+  deadLetter: oneOf('block', 'skip'),
+  batch: truth,
+})
+
+/** Fails with `CONFIG_INVALID` for an option that `consume` does not have, or a value that the option does not take. `of` names the call. */
+export function checkConsume(of: string, options: ConsumeOptions): void {
+  check(of, '', options, consumption)
 }
 
 /** Fails with `CONFIG_INVALID` for a name no database or group can have, an unknown option, or a value that the option does not take. */

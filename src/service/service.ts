@@ -10,7 +10,7 @@ import {
 import { TidemarkError } from '../errors.ts'
 import type { EventDefinition, EventInput, MessageOptions } from '../message/index.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
-import { type ServiceOptions, checkService } from './options.ts'
+import { type ServiceOptions, checkConsume, checkService } from './options.ts'
 import { type PublishEntry, Publisher } from './publisher.ts'
 import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
 import { type OpenService, flowOf, openService } from './open-service.ts'
@@ -76,6 +76,7 @@ export class Service implements Flowing, AsyncDisposable {
     third?: MessageHandler<Definition> | BatchHandler<Definition>,
   ): this {
     if (this.#starting !== null) throw new TidemarkError('CONFIG_INVALID', `${this.name}.consume(${definition.type}) came after start.`)
+    if (typeof second !== 'function') checkConsume(`${this.name}.consume(${definition.type})`, second)
     const { group = this.#options.group ?? this.name, startFrom, batch = false, ...options } = typeof second === 'function' ? {} : second
     const handle = typeof second === 'function' ? second : third
     if (typeof handle !== 'function')
