@@ -2,7 +2,7 @@ import type { Row } from '../../message/transaction.ts'
 import type { OutboxPage, OwnerClaim, Probed, RefusedRow, RelayState, RelayStream, Tick } from '../../outbox/port.ts'
 import * as relay from './queries/relay.ts'
 import type { StreamScope } from './queries/relay.ts'
-import { begin, commit, rollback } from './relay-transaction.ts'
+import { begin, commit } from './relay-transaction.ts'
 import type { Session } from './session.ts'
 import type { Statement } from './statement-run.ts'
 import { StreamOwner } from './stream-owner.ts'
@@ -64,9 +64,7 @@ export class PostgresRelayStream implements RelayStream {
       const [, , moved] = await session.run([begin, relay.noFlushOnCommit, move, commit])
       return moved!.count > 0
     }
-    const [, moved] = await session.run([begin, move])
-    await session.run(moved!.count === 0 ? [rollback] : [...more, commit])
-    return moved!.count > 0
+    return this.#owner.runAfter(move, more, 'relay:mid-checkpoint')
   }
 
   park(tick: Tick, refused: readonly RefusedRow[]): Promise<boolean> {

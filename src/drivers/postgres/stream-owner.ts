@@ -1,3 +1,5 @@
+import { crashPoint } from '../../internal/crash-point.ts'
+import type { CrashPoint } from '../../internal/crash-points.ts'
 import type { Row } from '../../message/transaction.ts'
 import type { HeldRow, OutboxPage, OwnerClaim, RefusedRow } from '../../outbox/port.ts'
 import { isFull, outboxRow } from './outbox-row.ts'
@@ -15,6 +17,7 @@ export class StreamOwner {
   readonly scope: StreamScope
   #epoch = '0'
   #owner = false
+  #leaseMs = 0
 
   constructor(session: Session, scope: StreamScope) {
     this.session = session
@@ -29,15 +32,25 @@ export class StreamOwner {
     const owned = await own(this.session, this.scope, claim)
     if (owned === null) return null
     this.#epoch = String(owned.row.epoch)
+    this.#leaseMs = claim.leaseMs
     this.#owner = true
     return owned
   }
 
-  /** Runs the statements in one transaction while the stream is still this owner's and stands at this tick. `false`: it is not, nothing was done. */
-  async run(tick: number, statements: readonly Statement[]): Promise<boolean> {
-    const [, owned] = await this.session.run([begin, relay.lockOwned(this.scope, this.#epoch, tick)])
-    await this.session.run(owned!.count === 0 ? [rollback] : [...statements, commit])
-    return owned!.count > 0
+  /**
+   * Runs the statements in one transaction while the stream is still this owner's and stands at this tick. `false`: it is not, nothing was done.
+   * `middle` names the place between the two round trips.
+   */
+  run(tick: number, statements: readonly Statement[], middle: CrashPoint): Promise<boolean> {
+    return this.runAfter(relay.lockOwned(this.scope, this.#epoch, tick), statements, middle)
+  }
+
+  /** The same with another statement in the first round trip, which locks the stream's row, or finds none. */
+  async runAfter(first: Statement, statements: readonly Statement[], middle: CrashPoint): Promise<boolean> {
+    const [, , found] = await this.session.run([begin, relay.endStandstill(this.#leaseMs), first])
+    crashPoint(middle)
+    await this.session.run(found!.count === 0 ? [rollback] : [...statements, commit])
+    return found!.count > 0
   }
 
   /** The page that was read behind `after`: the rows of parked keys apart, those that are skipped left out. */
@@ -59,7 +72,7 @@ export class StreamOwner {
 
   park(tick: number, refused: readonly RefusedRow[]): Promise<boolean> {
     const rows = refused.map(({ row, reason }) => ({ ...row, seq: String(row.seq), reason }))
-    return this.run(tick, [relay.park(this.scope, rows)])
+    return this.run(tick, [relay.park(this.scope, rows)], 'relay:mid-park')
   }
 
   async noteTopics(topics: readonly string[]): Promise<void> {

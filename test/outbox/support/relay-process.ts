@@ -12,8 +12,9 @@ import { WireRecorder } from './wire-recorder.ts'
 const settings = JSON.parse(process.argv[2]!) as RelayProcessSettings
 const database = new PostgresDatabase({ connectionString: settings.url, maxConnections: 4 })
 const wire = new PostgresDatabase({ connectionString: settings.url, maxConnections: 2 })
+const { streams = 1, retention = {}, published = 'keep' } = settings
 const relay = runRelay({
-  store: new PostgresOutboxStore({ database, streams: settings.streams ?? 1, retention: settings.retention ?? {} }),
+  store: new PostgresOutboxStore({ database, streams, retention, published }),
   broker: new WireRecorder(wire, { fences: settings.fences }),
   stream: settings.stream ?? 0,
   pageSize: settings.pageSize ?? 20,

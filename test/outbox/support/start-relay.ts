@@ -8,6 +8,7 @@ export interface RelayProcessSettings {
   readonly streams?: number
   readonly pageSize?: number
   readonly leaseMs?: number
+  readonly published?: 'keep' | 'delete'
   /** Partitions are kept only when given. */
   readonly retention?: Partial<OutboxRetention>
 }

@@ -204,6 +204,14 @@ export function lockOwned({ schema, stream }: StreamScope, epoch: string, tick: 
   return { text: `select from ${schema}.relay where stream = $1 and epoch = $2 and tick = $3 for update`, params: [stream, epoch, tick] }
 }
 
+/**
+ * Ends a transaction whose relay stands still between two of its round trips, with the stream's row locked. Belongs into the first one. After the
+ * lease its successor may come, so nothing is lost by it.
+ */
+export function endStandstill(leaseMs: number): Statement {
+  return { text: `select set_config('idle_in_transaction_session_timeout', $1, true)`, params: [String(Math.max(1, Math.ceil(leaseMs)))] }
+}
+
 /** A refused row and why. */
 export interface RefusedSeq extends HeldSeq {
   readonly reason: string
