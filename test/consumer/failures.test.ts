@@ -389,11 +389,14 @@ describe('a handler whose statement never answers', () => {
       rows(`select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(42)%' and pid <> pg_backend_pid()`)
     await database.use(async (session) => {
       await session.run([{ text: 'begin' }, { text: 'lock table deferred' }])
-      const consumer = consume(broker, [counting((_message, { tx }) => Promise.all([tx.query(blind), tx.query(text)]))], { drainMs: 100 })
-      await until('it is at it', async () => (await busy()).length === 1)
-      await consumer.stop()
-      await until('nothing is left on the server', async () => (await busy()).length === 0, 2_000)
-      await session.run([{ text: 'rollback' }])
+      try {
+        const consumer = consume(broker, [counting((_message, { tx }) => Promise.all([tx.query(blind), tx.query(text)]))], { drainMs: 100 })
+        await until('it is at it', async () => (await busy()).length === 1)
+        await consumer.stop()
+        await until('nothing is left on the server', async () => (await busy()).length === 0, 5_000)
+      } finally {
+        await session.run([{ text: 'rollback' }])
+      }
     })
     expect(await effects()).toEqual([])
   })

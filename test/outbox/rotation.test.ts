@@ -3,10 +3,13 @@ import { type RetentionJob, rotate } from '../../src/drivers/postgres/outbox-ret
 import { PostgresOutboxStore } from '../../src/drivers/postgres/postgres-outbox-store.ts'
 import { type MaintenanceEvent, runRelay } from '../../src/outbox/index.ts'
 import { message, outboxDatabase, smallPartitions } from './support/outbox-database.ts'
+import { durableServer } from '../support/postgres.ts'
 import { until } from '../support/until.ts'
 import { WireRecorder, outOfOrder } from './support/wire-recorder.ts'
 
-const { database, store, publish, reset } = await outboxDatabase('rotation')
+// On a server of its own: a partition stays as long as any transaction of the server could need it, those of other test files included.
+const server = await durableServer()
+const { database, store, publish, reset } = await outboxDatabase('rotation', {}, (label) => server.database(label))
 await WireRecorder.create(database)
 const settings = { partitionRows: 100, ahead: 3, keepMs: 0, everyMs: 20 }
 

@@ -200,6 +200,7 @@ describe('a session that is given up', () => {
     const through = new PostgresDatabase({ connection: () => ({ ...server.connection(), port: (silent.address() as AddressInfo).port }) })
     const session = await through.lease()
     const sleeping = session.query('select pg_sleep(2)').catch((error: unknown) => error)
+    session.flush()
     await session.giveUp()
     expect(sockets).toHaveLength(3)
     expect(await sleeping).toBeInstanceOf(Error)

@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg'
 import { TidemarkError } from '../../errors.ts'
+import { deferred } from '../../internal/deferred.ts'
 import type { Row } from '../../message/transaction.ts'
 import { type CancellableClient, cancelStatements } from './cancel-statements.ts'
 import { isConnectionFailure } from './connection-failure.ts'
@@ -20,6 +21,8 @@ export interface SessionClient extends Pick<PoolClient, 'query' | 'release' | 'o
 
 /** How long a session that is given up is kept for the sake of a request to cancel what it has under way. */
 const cancelPatienceMs = 1_000
+/** When a request to cancel that had no effect is made again. */
+const cancelAgainMs = 50
 
 /**
  * A leased connection that sends what is asked of it in the same turn of the event loop as one round trip (see `StatementRun`).
@@ -162,8 +165,18 @@ export class Session {
     this.#broken ??= new TidemarkError('TRANSACTION_CLOSED', 'The connection was given up.')
     this.#refuseUnsent(this.#broken)
     // Before the connection is closed: a pooler knows only its clients' requests.
-    if (isAlive) await cancelStatements(this.#client, cancelPatienceMs)
+    if (isAlive) await this.#cancelled()
     this.release(true)
+  }
+
+  /** A request that comes between two statements of a run is lost on the server, so it is made again until the run is answered. */
+  async #cancelled(): Promise<void> {
+    const deadline = performance.now() + cancelPatienceMs
+    const settled = this.#settled()
+    while (this.#inFlight !== null && performance.now() < deadline) {
+      await cancelStatements(this.#client, deadline - performance.now())
+      await within(cancelAgainMs, settled)
+    }
   }
 
   #refuseUnsent(reason: Error | null): void {
@@ -238,4 +251,12 @@ const none: readonly unknown[] = []
 function hasSeveralCommands(text: string): boolean {
   const semicolon = text.indexOf(';')
   return semicolon !== -1 && text.slice(semicolon + 1).trim() !== ''
+}
+
+/** Resolves with the promise, or when the time is over. */
+async function within(ms: number, promise: Promise<void>): Promise<void> {
+  const over = deferred<void>()
+  const timer = setTimeout(over.resolve, ms)
+  await Promise.race([promise, over.promise])
+  clearTimeout(timer)
 }
