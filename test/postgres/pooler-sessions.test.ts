@@ -8,13 +8,15 @@ import { runRelay } from '../../src/outbox/index.ts'
 import { message, smallPartitions } from '../outbox/support/outbox-database.ts'
 import { WireRecorder } from '../outbox/support/wire-recorder.ts'
 import { Pooler, pgbouncer } from '../support/pooler.ts'
-import { testDatabase } from '../support/postgres.ts'
+import { durableServer } from '../support/postgres.ts'
 import { until } from '../support/until.ts'
 import { clientOf } from './support/client-of.ts'
 import { expectNoState } from './support/backend-state.ts'
 
 // What a connection to the server does for itself, and what becomes of it where a pooler gives every transaction another one.
-const database = await testDatabase('sessions')
+// On a server of its own: a partition stays as long as any transaction of the server could need it, those of other test files included.
+const server = await durableServer()
+const database = await server.database('sessions')
 
 describe.skipIf(pgbouncer.missing)(`behind PgBouncer${pgbouncer.note}`, () => {
   const pooler = new Pooler({ server: () => database.connection() })
