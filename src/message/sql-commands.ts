@@ -4,17 +4,17 @@ export interface SqlToken {
   readonly text: string
 }
 
-/** Tokens kept of a command: enough for the longest one that is looked at (`rollback transaction to savepoint s`), and one to see more. */
-const kept = 6
+/** Enough for the longest command on a transaction (`rollback transaction to savepoint s`), and one to see more. */
+const longest = 6
 
 /**
  * The commands of a text, each by its first tokens, as Postgres' lexer tells them apart: a semicolon inside a literal, a comment, a dollar quote,
  * parentheses or the body of a function ends nothing, and what is empty is no command.
  *
- * `backslash`: what it means in a plain literal depends on the server's `standard_conforming_strings`. Where a text has both, read it both ways.
+ * `keep`: how many tokens of each command. `backslash`: what it means in a plain literal depends on the server's `standard_conforming_strings`. Where a text has both, read it both ways.
  */
-export function sqlCommands(text: string, backslash: 'plain' | 'escape' = 'plain'): readonly (readonly SqlToken[])[] {
-  return new Scan(text, backslash).commands()
+export function sqlCommands(text: string, backslash: 'plain' | 'escape' = 'plain', keep = longest): readonly (readonly SqlToken[])[] {
+  return new Scan(text, backslash, keep).commands()
 }
 
 const space = /[ \t\n\r\f\v]/
@@ -26,6 +26,7 @@ const continued = /(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n
 class Scan {
   readonly #text: string
   readonly #escapes: boolean
+  readonly #keep: number
   readonly #commands: SqlToken[][] = []
   #command: SqlToken[] = []
   #at = 0
@@ -34,9 +35,10 @@ class Scan {
   #blocks = 0
   #last = ''
 
-  constructor(text: string, backslash: 'plain' | 'escape') {
+  constructor(text: string, backslash: 'plain' | 'escape', keep: number) {
     this.#text = text
     this.#escapes = backslash === 'escape'
+    this.#keep = keep
   }
 
   commands(): readonly (readonly SqlToken[])[] {
@@ -137,7 +139,7 @@ class Scan {
   }
 
   #token(kind: SqlToken['kind'], text: string): void {
-    if (this.#command.length < kept) this.#command.push({ kind, text })
+    if (this.#command.length < this.#keep) this.#command.push({ kind, text })
     if (kind === 'word' && this.#parentheses === 0) this.#block(text)
     this.#last = kind === 'word' ? text : ''
   }

@@ -22,28 +22,29 @@ interface CancelCalls {
 
 /**
  * Asks the server to cancel what a client has under way, on a connection of its own, as the protocol wants it. A server does not notice that a
- * client has gone while it works on a statement or waits for a lock. Resolves when the server has taken the request, or after `patienceMs`, or
- * when it cannot be made. Never rejects, and tells nobody the secret it sends.
+ * client has gone while it works on a statement or waits for a lock. Resolves to `true` when the server has taken the request, to `false` after
+ * `patienceMs` and when it cannot be made. Never rejects, and tells nobody the secret it sends.
  */
-export function cancelStatements(client: CancellableClient, patienceMs: number): Promise<void> {
+export function cancelStatements(client: CancellableClient, patienceMs: number): Promise<boolean> {
   const { host, port, processID, secretKey } = client
-  if (host === undefined || port === undefined || typeof processID !== 'number' || !isThere(client, host, port)) return Promise.resolve()
+  if (host === undefined || port === undefined || typeof processID !== 'number' || !isThere(client, host, port))
+    return Promise.resolve(false)
   const ssl = client.ssl ?? false
   const connection = new pg.Connection({ ssl })
-  if (!canCancel(connection)) return Promise.resolve()
+  if (!canCancel(connection)) return Promise.resolve(false)
   return new Promise((resolve) => {
-    const timer = setTimeout(end, patienceMs)
-    function end(): void {
+    const end = (taken: boolean): void => {
       clearTimeout(timer)
       connection.stream.destroy()
-      resolve()
+      resolve(taken)
     }
+    const timer = setTimeout(end, patienceMs, false)
     const ask = (): void => connection.cancel(processID, secretKey)
     connection.on('connect', () => (ssl === false ? ask() : connection.requestSsl()))
     connection.on('sslconnect', ask)
     // The server answers by closing the connection.
-    connection.on('end', end)
-    connection.on('error', end)
+    connection.on('end', () => end(true))
+    connection.on('error', () => end(false))
     if (host.startsWith('/')) connection.connect(`${host}/.s.PGSQL.${port}`)
     else connection.connect(port, host)
   })

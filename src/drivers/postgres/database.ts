@@ -83,7 +83,7 @@ export class PostgresDatabase {
     }
   }
 
-  /** One statement on any connection, committed by itself. */
+  /** One statement of Tidemark's on any connection, committed by itself. */
   query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
     return this.use((session) => session.query<R>(text, params))
   }
@@ -183,7 +183,7 @@ class SessionTransaction implements Transaction<SessionClient> {
   }
 
   query<R extends Row = Row>(text: string, params?: readonly unknown[]): Promise<R[]> {
-    return this.#closed ? Promise.reject(afterEnd('tx.query')) : this.#session.query<R>(text, params)
+    return this.#closed ? Promise.reject(afterEnd('tx.query')) : this.#session.query<R>(text, params, this.#session.clientParser)
   }
 
   get raw(): SessionClient {

@@ -52,7 +52,7 @@ function openDatabase(database: PostgresDatabase, schema: string, outbox: Outbox
         const messages = await publish()
         return messages.length === 0 ? [] : appendStatements(schema, messages)
       }),
-    query: (text, params) => database.query(text, params),
+    query: (text, params) => database.use((session) => session.query(text, params, session.clientParser)),
     close: () => database.close(),
   }
 }

@@ -2,6 +2,7 @@ import type { PoolClient } from 'pg'
 import { TidemarkError } from '../../errors.ts'
 import { deferred } from '../../internal/deferred.ts'
 import type { Row } from '../../message/transaction.ts'
+import { type Parse, type ParserOf, ownParser, parserOfPg } from './column-parsers.ts'
 import { type CancellableClient, cancelStatements } from './cancel-statements.ts'
 import { isConnectionFailure } from './connection-failure.ts'
 import { copyRefusal } from './copy-refusal.ts'
@@ -17,6 +18,8 @@ import {
 /** What a session needs of a `pg` client, checked against the real one by a type test. */
 export interface SessionClient extends Pick<PoolClient, 'query' | 'release' | 'on' | 'off'>, CancellableClient {
   getTransactionStatus(): string | null
+  /** How this client reads columns; without it, as `pg` does. */
+  getTypeParser?(typeId: number, format: 'text'): unknown
 }
 
 /** How long a session that is given up is kept for the sake of a request to cancel what it has under way. */
@@ -39,6 +42,8 @@ export class Session {
   readonly #onError = (error: Error): void => {
     this.#broken ??= error
   }
+  /** For the application's statements: columns as its client reads them. */
+  readonly clientParser: ParserOf = (typeId) => (this.#client.getTypeParser?.(typeId, 'text') as Parse | undefined) ?? parserOfPg(typeId)
 
   constructor(client: SessionClient) {
     this.#client = client
@@ -60,21 +65,17 @@ export class Session {
   /**
    * Asks for one statement; it leaves with whatever else is asked in this turn. A text with several commands, which only the simple protocol
    * takes, goes alone. Rejects with the server's error, or `StatementSkipped` when an earlier statement of the round trip failed, and with
-   * `INPUT_INVALID` for a `COPY` by the client, which is not sent.
+   * `INPUT_INVALID` for a `COPY` by the client, which is not sent. `parserOf` reads the columns: `ownParser`, or `clientParser` for the
+   * application's statements.
    */
-  query<R extends Row = Row>(text: string, params: readonly unknown[] = none): Promise<R[]> {
+  query<R extends Row = Row>(text: string, params: readonly unknown[] = none, parserOf: ParserOf = ownParser): Promise<R[]> {
     const isScript = params === none && hasSeveralCommands(text)
     const refusal = copyRefusal(text, isScript)
     if (refusal !== null) return Promise.reject(refusal)
     if (isScript) return this.script(text)
     if (this.#broken !== null) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
-      const deliver: Deliver = (error, result) => {
-        if (result !== null) return resolve(result.rows as R[])
-        this.#fail(error)
-        reject(error)
-      }
-      this.#asked.push({ statement: prepareStatement({ text, params }), deliver })
+      this.#asked.push({ statement: prepareStatement({ text, params }, parserOf), deliver: this.#rowsTo(resolve, reject) })
       if (this.#inFlight === null) this.#scheduled ??= setImmediate(() => this.flush())
     })
   }
@@ -83,7 +84,7 @@ export class Session {
   run(statements: readonly Statement[]): Promise<StatementResult[]> {
     if (this.#broken !== null) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
-      const prepared = statements.map(prepareStatement)
+      const prepared = statements.map((statement) => prepareStatement(statement))
       const results: StatementResult[] = []
       for (const statement of prepared) {
         const deliver: Deliver = (error, result) => {
@@ -103,12 +104,7 @@ export class Session {
   script<R extends Row = Row>(text: string): Promise<R[]> {
     if (this.#broken !== null) return Promise.reject(this.#broken)
     return new Promise((resolve, reject) => {
-      const deliver: Deliver = (error, result) => {
-        if (result !== null) return resolve(result.rows as R[])
-        this.#fail(error)
-        reject(error)
-      }
-      this.#asked.push({ script: text, deliver })
+      this.#asked.push({ script: text, deliver: this.#rowsTo(resolve, reject) })
       if (this.#inFlight === null) this.flush()
     })
   }
@@ -174,7 +170,7 @@ export class Session {
     const deadline = performance.now() + cancelPatienceMs
     const settled = this.#settled()
     while (this.#inFlight !== null && performance.now() < deadline) {
-      await cancelStatements(this.#client, deadline - performance.now())
+      if (!(await cancelStatements(this.#client, deadline - performance.now()))) return
       await within(cancelAgainMs, settled)
     }
   }
@@ -186,6 +182,14 @@ export class Session {
     if (unsent.length === 0) return
     const closed = reason ?? new TidemarkError('TRANSACTION_CLOSED', 'The connection was given back before this statement was sent.')
     for (const { deliver } of unsent) deliver(closed, null)
+  }
+
+  #rowsTo<R extends Row>(resolve: (rows: R[]) => void, reject: (error: unknown) => void): Deliver {
+    return (error, result) => {
+      if (result !== null) return resolve(result.rows as R[])
+      this.#fail(error)
+      reject(error)
+    }
   }
 
   #send(run: StatementRun): Promise<void> {

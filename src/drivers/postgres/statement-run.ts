@@ -1,8 +1,8 @@
-import pg from 'pg'
 import type { Connection, Submittable } from 'pg'
 import { TidemarkError } from '../../errors.ts'
 import type { Row } from '../../message/transaction.ts'
 import { prepareValue } from 'pg/lib/utils.js'
+import { type Parse, type ParserOf, ownParser } from './column-parsers.ts'
 import { WireWriter } from './wire-writer.ts'
 
 /** One statement with `$1`-style parameters. */
@@ -15,11 +15,12 @@ export interface Statement {
 export interface PreparedStatement {
   readonly text: string
   readonly values: readonly (string | Buffer | null)[]
+  readonly parserOf: ParserOf
 }
 
-/** Brings the parameters into wire form. Throws what `pg` throws for a value that has none. */
-export function prepareStatement({ text, params = [] }: Statement): PreparedStatement {
-  return { text, values: params.map(prepareValue) }
+/** Brings the parameters into wire form. Throws what `pg` throws for a value that has none. `parserOf` reads the columns of the answer. */
+export function prepareStatement({ text, params = [] }: Statement, parserOf: ParserOf = ownParser): PreparedStatement {
+  return { text, values: params.map(prepareValue), parserOf }
 }
 
 /** What one statement of a run answered. */
@@ -46,7 +47,6 @@ interface Field {
   readonly name: string
   readonly dataTypeID: number
 }
-type Parse = (text: string) => unknown
 /** Takes the outcome of one statement: an error, or a result. */
 export type Deliver = (error: unknown, result: StatementResult | null) => void
 
@@ -61,8 +61,8 @@ interface CopyRefusal {
  *
  * The server answers in one flush instead of one per statement, which is what makes a handler per message affordable.
  * The unnamed prepared statement and its columns are used again while the text stays the same, so nothing is left on the connection and a
- * transaction pooler may stand between. After an error the server skips to the Sync: the failed statement rejects with the server's error, all later ones with
- * `StatementSkipped`. Outside `BEGIN` the run is one implicit transaction.
+ * transaction pooler may stand between. After an error the server skips to the Sync: the failed statement rejects with the server's error,
+ * all later ones with `StatementSkipped`. Outside `BEGIN` the run is one implicit transaction.
  *
  * Works on any `pg` client through its public `Submittable` interface, except one made with `pipeline: true`.
  */
@@ -87,12 +87,12 @@ export class StatementRun implements Submittable {
 
   submit(connection: Pick<Connection, 'stream'>): void {
     const writer = new WireWriter(64 + this.#statements.length * 128)
-    let parsed: string | undefined
-    for (const { text, values } of this.#statements) {
-      const isNew = text !== parsed
-      parsed = text
-      if (isNew) writer.parse(text)
-      writer.bind(values)
+    let former: PreparedStatement | undefined
+    for (const statement of this.#statements) {
+      const isNew = !isRepeat(statement, former)
+      former = statement
+      if (isNew) writer.parse(statement.text)
+      writer.bind(statement.values)
       // The columns of a statement that comes again are known from its first time.
       if (isNew) writer.describe()
       writer.execute()
@@ -104,7 +104,8 @@ export class StatementRun implements Submittable {
 
   handleRowDescription(message: { fields: Field[] }): void {
     this.#fields = message.fields
-    this.#parsers = message.fields.map((field) => pg.types.getTypeParser(field.dataTypeID, 'text') as Parse)
+    const { parserOf } = this.#statements[this.#next]!
+    this.#parsers = message.fields.map((field) => parserOf(field.dataTypeID))
   }
 
   handleDataRow(message: { fields: (string | null)[] }): void {
@@ -157,7 +158,12 @@ export class StatementRun implements Submittable {
     const at = this.#next++
     this.#rows = []
     this.#copied = false
-    if (this.#statements[at]?.text !== this.#statements[this.#next]?.text) this.#fields = null
+    if (!isRepeat(this.#statements[this.#next], this.#statements[at])) this.#fields = null
     this.#deliver[at]?.(error, result)
   }
+}
+
+/** Is it the statement before it once more, with other values? */
+function isRepeat(statement: PreparedStatement | undefined, former: PreparedStatement | undefined): boolean {
+  return statement?.text === former?.text && statement?.parserOf === former?.parserOf
 }

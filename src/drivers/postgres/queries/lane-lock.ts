@@ -1,31 +1,16 @@
 import type { LaneRef, PartitionRef } from '../../../consumer/port.ts'
-import type { Row } from '../../../message/transaction.ts'
 import type { Statement } from '../statement-run.ts'
+import { settingsRead } from './handler-settings.ts'
 
 /**
  * The lock that says which transactions are batches of a lane. Nobody ever waits for it: it is taken shared by all, and exists to be looked up
  * in `pg_locks`. It belongs to the transaction, so it names the right backend behind a transaction pooler, too. `schema` is the plain name.
- * Returns the settings as they are before a handler may change them; see `restored`.
+ * Returns the settings as they are before a handler may change them, so that they cost no statement of their own.
  */
 export function lockLane(schema: string, lane: LaneRef): Statement {
   return {
-    text: `select pg_advisory_xact_lock_shared(hashtextextended($1, 0)), ${kept.map((name) => `current_setting('${name}') as ${name}`).join()}`,
+    text: `select pg_advisory_xact_lock_shared(hashtextextended($1, 0)), ${settingsRead}`,
     params: [nameOf(schema, lane, lane.lane)],
-  }
-}
-
-/** What a handler may well set for its own statements, and what must not reach ours. */
-const kept = ['role', 'statement_timeout', 'lock_timeout'] as const
-
-/**
- * Settings for the end of a batch, to the end of its transaction: those that `lockLane` returned as they were, and a limit for standing still, which
- * ends a transaction that holds the position's row and whose process is frozen. `found` is `null` when no handler can have changed anything.
- */
-export function restored(found: Row | null, standstillMs: number): Statement {
-  const names = ['idle_in_transaction_session_timeout', ...(found === null ? [] : kept)]
-  return {
-    text: `select ${names.map((name, i) => `set_config('${name}', $${i + 1}, true)`).join()}`,
-    params: [String(standstillMs), ...(found === null ? [] : kept.map((name) => String(found[name])))],
   }
 }
 
