@@ -18,6 +18,9 @@ export const errorCatalogue = {
     summary: 'The connection to the database broke; the work on it was rolled back or its outcome is unknown.',
   },
   BROKER_UNREACHABLE: { retryable: true, exitCode: 7, summary: 'No connection to the broker could be made.' },
+  BROKER_AUTHENTICATION: { retryable: false, exitCode: 7, summary: 'The broker refused the credentials, or does not offer the mechanism.' },
+  BROKER_AUTHORIZATION: { retryable: false, exitCode: 7, summary: 'The broker does not allow this user what it asked for.' },
+  BROKER_FAILED: { retryable: false, exitCode: 1, summary: 'The broker refused a request in a way that trying again does not mend.' },
   BROKER_FENCED: { retryable: false, exitCode: 1, summary: 'A newer owner of the same stream has taken over; this sender must stop.' },
   BROKER_CLOSED: { retryable: false, exitCode: 1, summary: 'The broker, or this appender or membership of it, was closed.' },
   BROKER_RECORD_REFUSED: {

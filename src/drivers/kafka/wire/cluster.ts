@@ -1,0 +1,170 @@
+import type { ConnectionOptions as TlsOptions } from 'node:tls'
+import { TidemarkError } from '../../../errors.ts'
+import type { Clock } from '../../../internal/clock.ts'
+import { type API, apiVersionsV3, findCoordinatorV4, metadataV12 } from '../client.ts'
+import type { Sasl } from './connect.ts'
+import { type CallOptions, Connections } from './connections.ts'
+import { type Node, bootstrapNode, placeOf } from './node.ts'
+import { errorName, protocolError } from './protocol-error.ts'
+
+export interface ClusterSettings {
+  readonly brokers: readonly string[]
+  readonly clientId: string
+  readonly connectTimeoutMs: number
+  readonly requestTimeoutMs: number
+  readonly tls: TlsOptions | undefined
+  readonly sasl: Sasl | undefined
+  readonly clock: Clock
+}
+
+/** A topic as the cluster has it at the moment. */
+export interface ClusterTopic {
+  readonly name: string
+  readonly id: string
+  readonly partitions: readonly ClusterPartition[]
+}
+
+export interface ClusterPartition {
+  /** `null` while there is none: an election is under way, or its broker is down. */
+  readonly leader: Node | null
+  readonly leaderEpoch: number
+}
+
+export type CoordinatorKind = 'group' | 'transaction'
+
+/** The brokers of a cluster: who they are, who leads and coordinates what, and one request at a time to any of them. */
+export class Cluster {
+  readonly #bootstrap: readonly Node[]
+  readonly #connections: Connections
+  #nodes: readonly Node[] = []
+  readonly #coordinators = new Map<string, Promise<Node>>()
+  #versions: Promise<ReadonlyMap<number, { readonly min: number; readonly max: number }>> | null = null
+
+  constructor(settings: ClusterSettings) {
+    this.#bootstrap = settings.brokers.map(bootstrapNode)
+    if (this.#bootstrap.length === 0) {
+      throw new TidemarkError('CONFIG_INVALID', 'A Kafka cluster needs the address of at least one broker.', {
+        remedy: "For example kafka({ brokers: ['localhost:9092'] }).",
+      })
+    }
+    this.#connections = new Connections(settings, settings.requestTimeoutMs, settings.clock)
+  }
+
+  /** See `Connections.call`. */
+  call<Args extends unknown[], Reply>(to: Node, api: API<Args, Reply>, args: Args, options?: CallOptions): Promise<Reply> {
+    return this.#connections.call(to, api, args, options)
+  }
+
+  /** The same, of whichever broker answers first: those known to be in the cluster, else the addresses given. */
+  async callAny<Args extends unknown[], Reply>(api: API<Args, Reply>, args: Args, options?: CallOptions): Promise<Reply> {
+    for (const node of shuffled(this.#nodes)) {
+      try {
+        return await this.call(node, api, args, options)
+      } catch (error) {
+        if (!TidemarkError.is(error, 'BROKER_UNREACHABLE')) throw error
+      }
+    }
+    return this.#first(api, args, options)
+  }
+
+  endLane(lane: string): void {
+    this.#connections.endLane(lane)
+  }
+
+  close(): Promise<void> {
+    return this.#connections.close()
+  }
+
+  /** The node that coordinates a group or a transactional id, remembered until forgotten. */
+  coordinator(kind: CoordinatorKind, key: string): Promise<Node> {
+    const name = `${kind} ${key}`
+    const known = this.#coordinators.get(name)
+    if (known !== undefined) return known
+    const found = this.#findCoordinator(kind, key)
+    this.#coordinators.set(name, found)
+    found.catch(() => this.#coordinators.delete(name))
+    return found
+  }
+
+  forgetCoordinator(kind: CoordinatorKind, key: string): void {
+    this.#coordinators.delete(`${kind} ${key}`)
+  }
+
+  /** The topics as the cluster has them now, in no order; a missing one is left out. Rejects with `BROKER_AUTHORIZATION`. */
+  async describe(names: readonly string[]): Promise<readonly ClusterTopic[]> {
+    if (names.length === 0) return []
+    const reply = await this.callAny(metadataV12.api, [[...new Set(names)], false, false])
+    const nodes = new Map(reply.brokers.map(({ nodeId, host, port }) => [nodeId, { id: nodeId, host, port }]))
+    if (nodes.size > 0) this.#nodes = [...nodes.values()]
+    const topics: ClusterTopic[] = []
+    for (const { errorCode, name, topicId, partitions } of reply.topics) {
+      const problem = errorName(errorCode)
+      if (problem === 'UNKNOWN_TOPIC_OR_PARTITION' || problem === 'INVALID_TOPIC_EXCEPTION') continue
+      if (errorCode !== 0 && problem !== 'LEADER_NOT_AVAILABLE') throw protocolError(errorCode, `to describe the topic "${name}"`)
+      const inOrder = partitions.toSorted((a, b) => a.partitionIndex - b.partitionIndex)
+      topics.push({
+        name: name!,
+        id: topicId,
+        partitions: inOrder.map(({ leaderId, leaderEpoch }) => ({ leader: nodes.get(leaderId) ?? null, leaderEpoch })),
+      })
+    }
+    return topics
+  }
+
+  /** The node that takes changes of topics. */
+  async controller(): Promise<Node> {
+    const reply = await this.callAny(metadataV12.api, [[], false, false])
+    const found = reply.brokers.find(({ nodeId }) => nodeId === reply.controllerId) ?? reply.brokers[0]
+    if (found === undefined) throw new TidemarkError('BROKER_UNREACHABLE', 'The Kafka cluster has no broker at the moment.')
+    return { id: found.nodeId, host: found.host, port: found.port }
+  }
+
+  /** The versions of an API that the brokers speak, or `null`. */
+  async versions(apiKey: number): Promise<{ readonly min: number; readonly max: number } | null> {
+    this.#versions ??= this.#readVersions()
+    return (await this.#versions).get(apiKey) ?? null
+  }
+
+  async #readVersions(): Promise<ReadonlyMap<number, { readonly min: number; readonly max: number }>> {
+    try {
+      const reply = await this.callAny(apiVersionsV3.api, ['tidemark', '1'])
+      if (reply.errorCode !== 0) throw protocolError(reply.errorCode, 'to say which API versions it speaks')
+      return new Map(reply.apiKeys.map(({ apiKey, minVersion, maxVersion }) => [apiKey, { min: minVersion, max: maxVersion }]))
+    } catch (error) {
+      this.#versions = null
+      throw error
+    }
+  }
+
+  async #findCoordinator(kind: CoordinatorKind, key: string): Promise<Node> {
+    const reply = await this.callAny(findCoordinatorV4.api, [kind === 'group' ? 0 : 1, [key]])
+    const found = reply.coordinators[0]
+    if (found === undefined)
+      throw new TidemarkError('BROKER_UNREACHABLE', `No Kafka broker coordinates the ${kind} "${key}" at the moment.`)
+    if (found.errorCode !== 0) throw protocolError(found.errorCode, `to name the coordinator of the ${kind} "${key}"`, found.errorMessage)
+    return { id: found.nodeId, host: found.host, port: found.port }
+  }
+
+  /** Asks all given addresses at once, so that one that swallows packets does not hold up the others. */
+  async #first<Args extends unknown[], Reply>(api: API<Args, Reply>, args: Args, options?: CallOptions): Promise<Reply> {
+    try {
+      return await Promise.any(this.#bootstrap.map((node) => this.call(node, api, args, options)))
+    } catch (error) {
+      const errors = error instanceof AggregateError ? error.errors : [error]
+      const decisive = errors.find((one: unknown) => TidemarkError.is(one) && !one.retryable)
+      if (decisive !== undefined) throw decisive
+      const tried = this.#bootstrap.map(placeOf).join(', ')
+      const why = [...new Set(errors.map((one: unknown) => (one instanceof Error ? one.message : String(one))))].join(' ')
+      throw new TidemarkError('BROKER_UNREACHABLE', `No Kafka broker could be reached; tried ${tried}. ${why}`, { details: { tried } })
+    }
+  }
+}
+
+function shuffled<T>(values: readonly T[]): T[] {
+  const order = [...values]
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1))
+    ;[order[i], order[j]] = [order[j]!, order[i]!]
+  }
+  return order
+}
