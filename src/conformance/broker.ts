@@ -24,8 +24,11 @@ export type { BrokerFixture, BrokerSettings } from './broker/fixture.ts'
 
 export const brokerCases: readonly Case<BrokerFixture>[] = [...logCases, ...appendCases, ...fetchCases, ...topicCases, ...groupCases]
 
-/** What a broker offers by its traits, plus what its fixture adds (`trim`, `deleteTopic`, `settings`). */
-export function brokerOffers(traits: BrokerTraits, extra: readonly ('trim' | 'deleteTopic' | 'settings')[] = []): string[] {
+/** What a broker offers by its traits, plus what its fixture adds (`trim`, `deleteTopic`, `addPartitions`, `settings`). */
+export function brokerOffers(
+  traits: BrokerTraits,
+  extra: readonly ('trim' | 'deleteTopic' | 'addPartitions' | 'settings')[] = [],
+): string[] {
   const { denseOffsets, fencesAppends, skipsRepeats, durable, crossProcess } = traits
   const named = Object.entries({ denseOffsets, fencesAppends, skipsRepeats, durable, crossProcess })
   return [...named.filter(([, has]) => has).map(([name]) => name), ...extra]

@@ -108,6 +108,12 @@ export interface Broker {
    */
   offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]>
 
+  /**
+   * For each partition of the topic, the offset that the group committed last (`Membership.commit`, or whatever a foreign member of it did), `null`
+   * where it committed none. The group need not have members. Rejects with `TOPIC_UNKNOWN`.
+   */
+  committed(group: string, topic: string): Promise<readonly (number | null)[]>
+
   /** Ends connections and timers; waiting fetches resolve with nothing. Members that did not leave are left to expire. A second call does nothing. */
   close(): Promise<void>
 }

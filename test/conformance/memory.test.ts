@@ -7,7 +7,7 @@ import { vitestRunner } from './vitest-runner.ts'
 exercise(
   brokerCases,
   {
-    offers: brokerOffers(memoryBroker().traits, ['trim', 'deleteTopic', 'settings']),
+    offers: brokerOffers(memoryBroker().traits, ['trim', 'deleteTopic', 'addPartitions', 'settings']),
     async open() {
       const clock = new ManualClock()
       const log = new MemoryLog({ clock })
@@ -21,6 +21,7 @@ exercise(
         elapse: (ms) => clock.advance(ms),
         trim: async () => log.trim(),
         deleteTopic: async (name) => log.deleteTopic(name),
+        addPartitions: async (name, partitions) => log.addPartitions(name, partitions),
         async close() {
           await Promise.all(brokers.map((broker) => broker.close()))
           await clock.advance(0)

@@ -26,7 +26,7 @@ export interface BrokerSettings {
 /**
  * A log of its own for one case, and ways to look at it. `close` ends every broker it made.
  *
- * Beside the traits that are `true`, a subject may offer `trim`, `deleteTopic`, and `settings` (that `connect` takes `retentionMs` and `maxRecordBytes`).
+ * Beside the traits that are `true`, a subject may offer `trim`, `deleteTopic`, `addPartitions`, and `settings` (that `connect` takes `retentionMs` and `maxRecordBytes`).
  */
 export interface BrokerFixture {
   /** A broker as another process would have it: its own connections, the same log. */
@@ -36,6 +36,8 @@ export interface BrokerFixture {
   /** Removes what is past its retention, now. */
   trim?(): Promise<void>
   deleteTopic?(name: string): Promise<void>
+  /** Gives a topic so many partitions in all, more than it has. */
+  addPartitions?(name: string, partitions: number): Promise<void>
 }
 
 /** Waits, a little at a time, until something holds; fails after twenty seconds of the log's time. */

@@ -235,4 +235,28 @@ export const groupCases: readonly Case<BrokerFixture>[] = [
       assert.deepEqual(await membership.fetch(from('t', 2), { maxBytes: 1, maxWaitMs: 0 }), [])
     },
   },
+  {
+    name: 'what a group noted can be asked for by anybody, also after its members have left; null where it noted nothing',
+    async run(fixture) {
+      const broker = await fixture.connect()
+      await broker.topics([
+        { name: 't', partitions: 3 },
+        { name: 'u', partitions: 2 },
+      ])
+      assert.deepEqual(await broker.committed('g', 't'), [null, null, null])
+      const one = await member(broker, { group: 'g', topics: ['t'] })
+      await until(fixture, 'all to be assigned', () => one.held().length === 3)
+      await one.membership.commit([
+        { topic: 't', partition: 2, offset: 5 },
+        { topic: 't', partition: 0, offset: 3 },
+      ])
+      await one.membership.commit([{ topic: 't', partition: 0, offset: 0 }])
+      await settled(fixture, one.membership.leave())
+      const other = await fixture.connect()
+      assert.deepEqual(await other.committed('g', 't'), [0, null, 5])
+      assert.deepEqual(await other.committed('g', 'u'), [null, null])
+      assert.deepEqual(await other.committed('another', 't'), [null, null, null])
+      await rejects(other.committed('g', 'nowhere'), 'TOPIC_UNKNOWN')
+    },
+  },
 ]

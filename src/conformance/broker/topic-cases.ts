@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Case } from '../case.ts'
-import { type BrokerFixture, from, member, readAll, reader, record, rejects, sender, texts, until } from './fixture.ts'
+import { type BrokerFixture, from, member, readAll, reader, record, rejects, sender, settled, texts, until } from './fixture.ts'
 
 /** Making and describing topics, and finding places in them. */
 export const topicCases: readonly Case<BrokerFixture>[] = [
@@ -91,6 +91,39 @@ export const topicCases: readonly Case<BrokerFixture>[] = [
       await fixture.deleteTopic!('t')
       await until(fixture, 'the loss to be told', () => told.some(({ what }) => what === 'lost'))
       assert.deepEqual(held(), ['u/0'])
+    },
+  },
+  {
+    name: 'offsets that a group noted in a topic are not those of the topic made anew',
+    needs: ['deleteTopic'],
+    async run(fixture) {
+      const broker = await fixture.connect()
+      await broker.topics([{ name: 't', partitions: 1 }])
+      const { membership, held } = await member(broker, { group: 'g', topics: ['t'] })
+      await until(fixture, 'the partition to be assigned', () => held().length === 1)
+      await membership.commit([{ topic: 't', partition: 0, offset: 7 }])
+      await settled(fixture, membership.leave())
+      await fixture.deleteTopic!('t')
+      await broker.topics([{ name: 't', partitions: 1 }])
+      assert.deepEqual(await broker.committed('g', 't'), [null])
+    },
+  },
+  {
+    name: 'a topic that gets more partitions is the same topic, and its members are assigned them',
+    needs: ['addPartitions'],
+    async run(fixture) {
+      const broker = await fixture.connect()
+      const [before] = await broker.topics([{ name: 't', partitions: 2 }])
+      const { membership, held } = await member(broker, { group: 'g', topics: ['t'] })
+      await until(fixture, 'the first to be assigned', () => held().length === 2)
+      await fixture.addPartitions!('t', 4)
+      const other = await fixture.connect()
+      assert.deepEqual(await other.topics([{ name: 't' }]), [{ ...before, partitions: 4 }])
+      await until(fixture, 'the others to be assigned', () => held().length === 4)
+      await (await sender(other, 't')).send(record('t', 3, 'a'))
+      assert.deepEqual(texts(await readAll(membership, from('t', 4))), ['a'])
+      assert.equal((await other.offsets('t', 'earliest')).length, 4)
+      assert.equal((await other.committed('g', 't')).length, 4)
     },
   },
   {

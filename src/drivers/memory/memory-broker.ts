@@ -91,6 +91,11 @@ export class MemoryBroker implements Broker {
     return this.#log.topic(topic).offsets(at)
   }
 
+  async committed(group: string, topic: string): Promise<readonly (number | null)[]> {
+    this.#check()
+    return this.#log.committed(group, topic)
+  }
+
   /** Removes what is past its retention now; otherwise appends do that, about once a second. */
   async trim(): Promise<void> {
     this.#check()
@@ -101,6 +106,15 @@ export class MemoryBroker implements Broker {
   async deleteTopic(name: string): Promise<void> {
     this.#check()
     this.#log.deleteTopic(name)
+  }
+
+  /**
+   * Gives a topic more partitions, as an operator of Kafka can: to test what a service does then, since most keys are in another partition
+   * afterwards. Rejects with `TOPIC_MISMATCH` where it has as many already.
+   */
+  async addPartitions(name: string, partitions: number): Promise<void> {
+    this.#check()
+    this.#log.addPartitions(name, partitions)
   }
 
   async close(): Promise<void> {

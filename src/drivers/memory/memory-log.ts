@@ -57,7 +57,13 @@ export class MemoryLog {
 
   deleteTopic(name: string): void {
     this.#topics.delete(name)
-    for (const group of this.#groups.values()) for (const member of group.members.values()) member.poke()
+    this.#pokeMembers()
+    this.#changed()
+  }
+
+  addPartitions(name: string, partitions: number): void {
+    this.topic(name).grow(partitions)
+    this.#pokeMembers()
     this.#changed()
   }
 
@@ -124,6 +130,17 @@ export class MemoryLog {
   noteOffsets(group: string, offsets: readonly FetchPosition[]): void {
     const found = this.#group(group)
     for (const { topic, partition, offset } of offsets) found.offsets.set(`${this.topic(topic).id}/${partition}`, offset)
+  }
+
+  /** What a group noted of each partition of a topic, if anything. */
+  committed(group: string, name: string): (number | null)[] {
+    const { id, partitions } = this.topic(name)
+    const offsets = this.#groups.get(group)?.offsets
+    return Array.from({ length: partitions }, (_, partition) => offsets?.get(`${id}/${partition}`) ?? null)
+  }
+
+  #pokeMembers(): void {
+    for (const group of this.#groups.values()) for (const member of group.members.values()) member.poke()
   }
 
   #group(name: string): MemoryGroup {

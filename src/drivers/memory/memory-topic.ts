@@ -1,3 +1,4 @@
+import { TidemarkError } from '../../errors.ts'
 import { recordBytes } from '../../message/page.ts'
 import type { Fetched, LogRecord, OutgoingRecord, Topic } from '../../message/port.ts'
 
@@ -30,18 +31,29 @@ export class MemoryTopic implements Topic {
   readonly name: string
   readonly id: string
   readonly #retention: Retention
-  readonly #partitions: readonly MemoryPartition[]
+  readonly #partitions: MemoryPartition[]
   #trimmedMs = -Infinity
 
   constructor(name: string, id: string, partitions: number, retention: Retention) {
     this.name = name
     this.id = id
     this.#retention = retention
-    this.#partitions = Array.from({ length: partitions }, () => ({ startOffset: 0, lastMs: 0, bytes: 0, records: [] }))
+    this.#partitions = Array.from({ length: partitions }, emptyPartition)
   }
 
   get partitions(): number {
     return this.#partitions.length
+  }
+
+  /** Adds empty partitions up to this number. Throws `TOPIC_MISMATCH` unless there are fewer. */
+  grow(partitions: number): void {
+    if (!Number.isSafeInteger(partitions) || partitions <= this.partitions) {
+      throw new TidemarkError(
+        'TOPIC_MISMATCH',
+        `The topic "${this.name}" has ${this.partitions} partitions; expected more of them, got ${partitions}.`,
+      )
+    }
+    while (this.partitions < partitions) this.#partitions.push(emptyPartition())
   }
 
   /** The offset after the last record. */
@@ -109,6 +121,10 @@ export class MemoryTopic implements Topic {
       partition.startOffset += gone
     }
   }
+}
+
+function emptyPartition(): MemoryPartition {
+  return { startOffset: 0, lastMs: 0, bytes: 0, records: [] }
 }
 
 function copy(bytes: Buffer | null): Buffer | null {

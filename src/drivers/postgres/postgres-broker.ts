@@ -16,6 +16,7 @@ import { LogStore } from './log/log-store.ts'
 import { TopicDirectory } from './log/topic-directory.ts'
 import { migrate } from './migrations/migrate.ts'
 import { defaultSchema, quotedSchema } from './migrations/schema-name.ts'
+import { readCommitted } from './queries/log-fetch.ts'
 import { createTopics, deleteTopic, readOffsets, readTopics } from './queries/log.ts'
 
 export interface PostgresBrokerOptions extends PostgresDatabaseOptions {
@@ -130,10 +131,13 @@ export class PostgresBroker implements Broker {
   }
 
   async offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
-    const [row] = await this.#store.use((session, schema) => readTopics(session, schema, [topic]))
-    if (row === undefined) throw topicUnknown(topic)
-    this.#directory.learn([row])
-    return this.#store.use((session, schema) => readOffsets(session, schema, row.key, at instanceof Date ? at.getTime() : at))
+    const key = await this.#keyOf(topic)
+    return this.#store.use((session, schema) => readOffsets(session, schema, key, at instanceof Date ? at.getTime() : at))
+  }
+
+  async committed(group: string, topic: string): Promise<readonly (number | null)[]> {
+    const key = await this.#keyOf(topic)
+    return this.#store.use((session, schema) => readCommitted(session, schema, group, key))
   }
 
   /** Removes what is past its retention now, without waiting for the interval. */
@@ -154,6 +158,14 @@ export class PostgresBroker implements Broker {
     this.#watch.close()
     await this.#retention.close()
     await this.#store.close()
+  }
+
+  /** Read afresh, too. */
+  async #keyOf(topic: string): Promise<number> {
+    const [row] = await this.#store.use((session, schema) => readTopics(session, schema, [topic]))
+    if (row === undefined) throw topicUnknown(topic)
+    this.#directory.learn([row])
+    return row.key
   }
 
   /** Reads afresh: what is remembered may be of a topic that was deleted. */

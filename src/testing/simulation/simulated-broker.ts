@@ -39,6 +39,10 @@ export class SimulatedBroker implements Broker {
     return this.#call('offsets', () => this.#server.broker.offsets(topic, at))
   }
 
+  committed(group: string, topic: string): Promise<readonly (number | null)[]> {
+    return this.#call('committed offsets', () => this.#server.broker.committed(group, topic))
+  }
+
   async appender(claim: StreamClaim): Promise<Appender> {
     const inner = await this.#call(`claim the stream with epoch ${claim.epoch}`, () => this.#server.appender(claim))
     return {

@@ -26,6 +26,7 @@ export function losingTheFirstReply(broker: Broker, wire: Wire): Broker {
     appender: async (claim) => observed(await broker.appender(claim)),
     join: (options, listener) => broker.join(options, listener),
     offsets: (topic, at) => broker.offsets(topic, at),
+    committed: (group, topic) => broker.committed(group, topic),
     close: () => Promise.resolve(),
   }
 }

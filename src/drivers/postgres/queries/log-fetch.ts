@@ -58,6 +58,17 @@ function columns(from: readonly ReadPosition[]): number[][] {
   return [from.map((p) => p.key), from.map((p) => p.partition), from.map((p) => p.offset)]
 }
 
+/** How far a group says it has come in each partition of a topic; `null`: it never said. */
+export async function readCommitted(session: Session, schema: string, group: string, topic: number): Promise<(number | null)[]> {
+  const rows = await session.query<{ next_offset: string | null }>(
+    `select o.next_offset from ${schema}.log_head h
+     left join ${schema}.log_group_offset o on o.topic = h.topic and o.partition = h.partition and o."group" = $1
+     where h.topic = $2 order by h.partition`,
+    [group, topic],
+  )
+  return rows.map(({ next_offset }) => (next_offset === null ? null : Number(next_offset)))
+}
+
 /** Notes how far a group says it has come. */
 export async function noteOffsets(session: Session, schema: string, group: string, offsets: readonly ReadPosition[]): Promise<void> {
   const sorted = offsets.toSorted((a, b) => a.key - b.key || a.partition - b.partition)
