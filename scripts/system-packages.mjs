@@ -41,7 +41,14 @@ export function executable(name, environment = process.env) {
   return folders.map((folder) => join(folder, name)).find(isExecutable)
 }
 
-const usualPlaces = ['/usr/bin', '/usr/local/bin', '/usr/share/maven/bin', '/usr/lib/jvm/*/bin', '/opt/homebrew/bin', '/opt/homebrew/opt/openjdk/bin']
+const usualPlaces = [
+  '/usr/bin',
+  '/usr/local/bin',
+  '/usr/share/maven/bin',
+  '/usr/lib/jvm/*/bin',
+  '/opt/homebrew/bin',
+  '/opt/homebrew/opt/openjdk/bin',
+]
 
 /** @param {string} path */
 function isExecutable(path) {

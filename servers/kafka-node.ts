@@ -84,7 +84,8 @@ export class KafkaNode {
   /** Prepares the directory for its first start, with the users given to Kafka's own tool. */
   async format(settings: string, clusterId: string, extra: readonly string[]): Promise<void> {
     await writeFile(this.#settingsFile, settings)
-    const args = ['format', '--cluster-id', clusterId, '--config', this.#settingsFile, ...extra]
+    // An id may begin with a dash.
+    const args = ['format', `--cluster-id=${clusterId}`, '--config', this.#settingsFile, ...extra]
     const tool = await JavaProcess.start({ ...this.#program.java, heapMb: 128, mainClass: 'kafka.tools.StorageTool', args })
     const ending = await tool.ended
     if (ending !== 'exit code 0') throw new Error(`Kafka's directory could not be prepared (${ending}):\n${await this.#logTail()}`)

@@ -33,14 +33,13 @@ export async function send(brokers: readonly string[], topic: string, value: str
 export async function read(brokers: readonly string[], topic: string, count: number, reaching: Reaching = {}): Promise<readonly string[]> {
   const settings = { clientId: 'test', bootstrapBrokers: [...brokers], groupId: `${topic}-reader`, ...reaching }
   const client = new Consumer({ ...settings, deserializers: stringDeserializers })
-  closers.push(async () => {
-    await client.close(true)
-  })
+  closers.push(() => client.close())
   const stream = await client.consume({ topics: [topic], mode: 'earliest' })
   const values: string[] = []
   for await (const { value } of stream) {
     values.push(value)
     if (values.length === count) break
   }
+  await stream.close()
   return values
 }
