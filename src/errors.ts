@@ -23,6 +23,11 @@ export const errorCatalogue = {
   BROKER_FAILED: { retryable: false, exitCode: 1, summary: 'The broker refused a request in a way that trying again does not mend.' },
   BROKER_FENCED: { retryable: false, exitCode: 1, summary: 'A newer owner of the same stream has taken over; this sender must stop.' },
   BROKER_CLOSED: { retryable: false, exitCode: 1, summary: 'The broker, or this appender or membership of it, was closed.' },
+  BROKER_BATCH_CORRUPT: {
+    retryable: true,
+    exitCode: 1,
+    summary: 'A batch of records came from the broker damaged: on the way, or on its disk.',
+  },
   BROKER_RECORD_REFUSED: {
     retryable: false,
     exitCode: 1,
