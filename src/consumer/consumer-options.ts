@@ -5,6 +5,7 @@ import type { Broker } from '../message/port.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
 import { type BatchLimits, defaultBatchLimits } from './batch-size.ts'
 import { type DeadLetterPolicy, type RetryPolicy, defaultRetryPolicy } from './failure-policy.ts'
+import { type StartFrom, isStartFrom, startFromExpected } from './first-offsets.ts'
 import type { Handler } from './handler.ts'
 import type { ConsumerStore } from './port.ts'
 
@@ -16,10 +17,22 @@ export interface ConsumerOptions extends EnvelopeOptions {
   /** At most one for each event. Made by `onMessage` and `onBatch`. */
   readonly handlers: readonly Handler[]
   /**
-   * Where a group begins that never read a topic; `Date` means the first message not older. Partitions seen later begin at their beginning, and
-   * a group that has a position keeps it whatever this says. @default 'earliest'
+   * Where a group begins that never read a topic; `Date` means the first message not older. A group that has a position keeps it whatever this
+   * says.
+   *
+   * `'committed'` adopts, once, what a group of this name has committed at the broker, `{ committed: 'name' }` what another one has: end its
+   * members first, since what they commit later counts no more. Partitions in which it committed nothing begin at their beginning. The consumer stops with
+   * `CONFIG_INVALID` where it committed nothing in the whole topic, with `OFFSET_OUT_OF_RANGE` where the log does not hold the offset.
+   * @default 'earliest'
    */
-  readonly startFrom?: 'earliest' | 'latest' | Date
+  readonly startFrom?: StartFrom
+  /**
+   * What to do with partitions that a topic got after the group began to read it. Most keys are in another partition then than before, so
+   * newer messages of a key could be handled before older ones. `'stop'`: with `TOPIC_MISMATCH`. `'wait'`: handle the old partitions and leave the
+   * new ones alone, to get the old ones to their ends. `'read'`: the new ones from their beginning on, side by side with the old ones; the order of a key does
+   * not hold across the change. @default 'stop'
+   */
+  readonly addedPartitions?: 'stop' | 'wait' | 'read'
   /** Lanes for partitions seen for the first time. The stored number wins; `changeLanes` changes it. @default 4 */
   readonly lanes?: number
   /** Transactions at once, over all partitions; each needs a connection. @default 4 */
@@ -59,7 +72,8 @@ export interface ConsumerSettings {
   readonly store: ConsumerStore
   readonly handlers: readonly Handler[]
   readonly envelope: EnvelopeOptions
-  readonly startFrom: 'earliest' | 'latest' | Date
+  readonly startFrom: StartFrom
+  readonly addedPartitions: 'stop' | 'wait' | 'read'
   readonly lanes: number
   readonly maxTransactions: number
   readonly batch: BatchLimits
@@ -88,6 +102,7 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     handlers: options.handlers,
     envelope: options.idempotencyId === undefined ? {} : { idempotencyId: options.idempotencyId },
     startFrom: options.startFrom ?? 'earliest',
+    addedPartitions: options.addedPartitions ?? 'stop',
     lanes: wholeFromOne('lanes', options.lanes ?? 4),
     maxTransactions: wholeFromOne('maxTransactions', options.maxTransactions ?? 4),
     batch: { ...defaultBatchLimits, ...options.batch },
@@ -110,6 +125,7 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   wholeFromOne('retry.maxAttempts', settings.retry.maxAttempts)
   if (settings.group === '' || /[\0\p{Surrogate}]/u.test(settings.group))
     throw new TidemarkError('CONFIG_INVALID', 'A consumer needs a group: a text that is not empty.')
+  if (!isStartFrom(settings.startFrom)) throw new TidemarkError('CONFIG_INVALID', `startFrom: expected ${startFromExpected}.`)
   if (settings.handlers.length === 0)
     throw new TidemarkError('CONFIG_INVALID', `The consumer of the group "${settings.group}" has no handlers.`)
   return settings

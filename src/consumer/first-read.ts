@@ -1,7 +1,8 @@
 import { TidemarkError } from '../errors.ts'
 import type { Topic } from '../message/port.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
-import type { PartitionPosition } from './port.ts'
+import { firstOffsets } from './first-offsets.ts'
+import type { FirstPositions, PartitionPosition } from './port.ts'
 
 /** Knows the topics of a consumer, and gives their partitions positions where they have none. */
 export class FirstRead {
@@ -12,23 +13,32 @@ export class FirstRead {
     this.#settings = settings
   }
 
-  /** The topic as it was when the consumer started. */
+  /** The topic as it was when the consumer started, or as it was last prepared. */
   topic(name: string): Topic | undefined {
     return this.#topics.get(name)
   }
 
-  /** Describes the topics and makes what positions are missing. Rejects with `TOPIC_MISMATCH` for a topic that was made anew. */
+  /**
+   * Describes the topics and makes what positions are missing. Rejects with `TOPIC_MISMATCH` for a topic that was made anew, and for one that
+   * has more partitions than this group has positions, unless `addedPartitions` allows it; and as `firstOffsets` does.
+   */
   async prepare(names: readonly string[]): Promise<void> {
     const topics = await this.#settings.broker.topics(names.map((name) => ({ name })))
     const positions = await this.#settings.store.positions(this.#settings.group)
+    const missing: FirstPositions[] = []
     for (const topic of topics) {
       this.#requireSame(
         topic,
         this.#topics.get(topic.name)?.id ?? positions.find((one) => one.topic === topic.name && one.topicId !== topic.id)?.topicId,
       )
       this.#topics.set(topic.name, topic)
-      if (lacksPartitions(topic, positions)) await this.#makePositions(topic)
+      const there = positions.filter(({ topicId }) => topicId === topic.id)
+      if (lacksPartitions(topic, there) && this.#mayRead(topic, there.length))
+        missing.push(await this.#firstPositions(topic, there.length > 0))
     }
+    // Only when all can be made: a group that is refused for one topic must not have adopted another one's offsets, which may move on before
+    // the next try.
+    for (const first of missing) await this.#settings.store.makePositions(first)
   }
 
   /** Is this still the topic we began with? */
@@ -37,11 +47,27 @@ export class FirstRead {
     this.#requireSame(topic!, this.#topics.get(name)?.id)
   }
 
-  async #makePositions(topic: Topic): Promise<void> {
-    const { broker, store, group, lanes, startFrom } = this.#settings
+  async #firstPositions(topic: Topic, seen: boolean): Promise<FirstPositions> {
+    const { broker, group, lanes, startFrom } = this.#settings
     const later = await broker.offsets(topic.name, 'earliest')
-    const first = startFrom === 'earliest' ? later : await broker.offsets(topic.name, startFrom)
-    await store.makePositions({ topic: { group, topic: topic.name, topicId: topic.id }, lanes, first, later })
+    const first = seen ? later : await firstOffsets({ broker, group, startFrom, topic: topic.name, earliest: later })
+    return { topic: { group, topic: topic.name, topicId: topic.id }, lanes, first, later }
+  }
+
+  /** May the partitions without a position have one now? Those of a topic that was never read may. */
+  #mayRead({ name, partitions }: Topic, positions: number): boolean {
+    const { group, addedPartitions } = this.#settings
+    if (positions === 0 || addedPartitions === 'read') return true
+    if (addedPartitions === 'wait') return false
+    throw new TidemarkError(
+      'TOPIC_MISMATCH',
+      `The topic ${name} has ${partitions} partitions now, and group "${group}" has positions in ${positions}.`,
+      {
+        details: { group, topic: name, partitions, positions },
+        remedy:
+          "Most keys are in another partition than before, and what is new there must not be handled before what is old elsewhere. Stop the senders, start the group with addedPartitions: 'wait' until it has handled the old partitions to their ends, then start it with addedPartitions: 'read', then the senders. Where the order of a key does not matter, 'read' will do.",
+      },
+    )
   }
 
   #requireSame(topic: Topic, known: string | undefined): void {
@@ -60,6 +86,7 @@ export class FirstRead {
 }
 
 function lacksPartitions(topic: Topic, positions: readonly PartitionPosition[]): boolean {
-  const there = positions.filter(({ topicId }) => topicId === topic.id)
-  return Array.from({ length: topic.partitions }, (_, partition) => partition).some((n) => !there.some(({ partition }) => partition === n))
+  return Array.from({ length: topic.partitions }, (_, partition) => partition).some(
+    (n) => !positions.some(({ partition }) => partition === n),
+  )
 }

@@ -252,6 +252,7 @@ export class Partitions {
         await this.#firstRead.prepare([machine.ref.topic])
         state = await this.#takeOverRows(owned)
       }
+      if (state.lanes.length === 0) throw stillWaiting(machine.ref)
       this.#execute(owned, machine.tookOver(ownership, state))
     } catch (error) {
       if (isFatal(error)) return this.#events.fatal(error)
@@ -345,6 +346,11 @@ export class Partitions {
     const { clock } = this.#settings
     return { wall: clock.now(), elapsed: clock.elapsed(), random: clock.random() }
   }
+}
+
+/** Not one of our own errors, since those end the consumer unless they say that they pass. */
+function stillWaiting({ topic, partition }: TopicPartition): Error {
+  return new Error(`${topic}-${partition} came after the group began, and is left alone: addedPartitions is 'wait'.`)
 }
 
 /** The words of a failure in a batch may be the handler's, and quote a payload. */

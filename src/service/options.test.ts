@@ -16,6 +16,7 @@ const outbox = {
   maintain: false,
 } as const
 const consumer = {
+  addedPartitions: 'wait',
   lanes: 2,
   maxTransactions: 3,
   batch: { maxMessages: 5, maxBytes: 6, targetMs: 7 },
@@ -38,8 +39,13 @@ describe('what consume takes', () => {
   test.each<[options: object, message: string]>([
     [{ deadLetter: 'drop' }, "shop.consume(Placed): deadLetter is 'block' or 'skip'; got 'drop'."],
     [{ retry: { maxAttempts: 1 } }, 'shop.consume(Placed) has no option "retry"; it has group, startFrom,'],
-    [{ startFrom: 'beginning' }, "startFrom is 'earliest' or 'latest', or a Date; got 'beginning'."],
+    [
+      { startFrom: 'beginning' },
+      "startFrom is 'earliest', 'latest', 'committed', { committed: 'name of a group' } or a Date; got 'beginning'.",
+    ],
     [{ startFrom: new Date('never') }, 'got Invalid Date.'],
+    [{ startFrom: { committed: '' } }, 'got an object.'],
+    [{ startFrom: { comitted: 'g' } }, 'got an object.'],
     [{ transaction: true }, "transaction is 'batch' or 'message'; got true."],
     [{ group: '' }, 'group is a text that is not empty'],
   ])('is refused when it is wrong: %j', (options, message) => {

@@ -1,9 +1,10 @@
+import { isStartFrom, startFromExpected } from '../consumer/first-offsets.ts'
 import type { ConsumerOptions } from '../consumer/index.ts'
 import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'
 import type { Broker } from '../message/port.ts'
 import type { RelayOptions } from '../outbox/index.ts'
 import type { ConsumeOptions } from './service.ts'
-import { callback, check, date, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
+import { callback, check, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
 
 /** Settings of a service. All of them have a default; `service('shop')` alone runs on an embedded Postgres. */
 export interface ServiceOptions {
@@ -39,6 +40,7 @@ export interface ServiceOutboxOptions extends OutboxSettings, RelaySettings {}
 /** How a service handles messages. What `consume` takes of these goes before. */
 export interface ServiceConsumerOptions extends Pick<
   ConsumerOptions,
+  | 'addedPartitions'
   | 'lanes'
   | 'maxTransactions'
   | 'batch'
@@ -82,6 +84,7 @@ const settings = group<ServiceOptions>({
     maintain: truth,
   }),
   consumer: group<ServiceConsumerOptions>({
+    addedPartitions: oneOf('stop', 'wait', 'read'),
     lanes,
     maxTransactions: whole(1, 1_024),
     batch: group<NonNullable<ConsumerOptions['batch']>>({ maxMessages: whole(1), maxBytes: whole(1), targetMs: duration(1) }),
@@ -118,7 +121,7 @@ export function consumerSettings({ lanes, maxTransactions, drainMs, consumer }: 
 
 const consumption = group<ConsumeOptions & { readonly batch?: boolean }>({
   group: text,
-  startFrom: eitherOf(oneOf('earliest', 'latest'), date),
+  startFrom: { expected: startFromExpected, holds: isStartFrom },
   name: text,
   transaction: oneOf('batch', 'message'),
   deadLetter: oneOf('block', 'skip'),

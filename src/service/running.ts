@@ -60,8 +60,9 @@ function groupsOf(consumptions: readonly Consumption[]): readonly Pick<ConsumerO
   const names = [...new Set(consumptions.map(({ group }) => group))]
   return names.map((group) => {
     const own = consumptions.filter((consumption) => consumption.group === group)
-    const starts = [...new Set(own.map(({ startFrom }) => startFrom).filter((start) => start !== undefined))]
-    if (starts.length > 1) {
+    const starts = own.map(({ startFrom }) => startFrom).filter((start) => start !== undefined)
+    // By what they say: two dates or two objects are never the same one.
+    if (new Set(starts.map((start) => JSON.stringify(start))).size > 1) {
       throw new TidemarkError('CONFIG_INVALID', `The events of the group "${group}" name different values of startFrom.`, {
         remedy: 'Give them one, or groups of their own.',
       })

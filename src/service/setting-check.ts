@@ -31,8 +31,6 @@ const longestTimerMs = 2 ** 31 - 1
 export const truth: SettingCheck = { expected: 'true or false', holds: (value) => typeof value === 'boolean' }
 export const text: SettingCheck = { expected: 'a text that is not empty', holds: (value) => typeof value === 'string' && value !== '' }
 
-export const date: SettingCheck = { expected: 'a Date', holds: (value) => value instanceof Date && !Number.isNaN(value.getTime()) }
-
 export function whole(from: number, to = Number.MAX_SAFE_INTEGER): SettingCheck {
   const upTo = to === Number.MAX_SAFE_INTEGER ? 'on' : `to ${to.toLocaleString('en-US')}`
   const holds = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= from && (value as number) <= to
