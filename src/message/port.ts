@@ -38,6 +38,8 @@ export interface TopicSpec {
   readonly partitions?: number
   /** Keep records at least this long. @default the broker's own */
   readonly retentionMs?: number
+  /** Keep the last record of each key for good, and drop earlier ones at some time. For brokers that can (Kafka). @default false */
+  readonly compact?: boolean
 }
 
 /** A topic as the broker has it. */

@@ -36,7 +36,7 @@ export const {
   leaveGroupV5,
   listOffsetsV7,
   metadataV12,
-  offsetCommitV8,
+  offsetCommitV9,
   offsetFetchV8,
   offsetForLeaderEpochV4,
   syncGroupV5,

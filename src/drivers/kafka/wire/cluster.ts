@@ -1,6 +1,6 @@
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { TidemarkError } from '../../../errors.ts'
-import type { Clock } from '../../../internal/clock.ts'
+import { type Clock, pause } from '../../../internal/clock.ts'
 import { type API, apiVersionsV3, findCoordinatorV4, metadataV12 } from '../client.ts'
 import type { Sasl } from './connect.ts'
 import { type CallOptions, Connections } from './connections.ts'
@@ -30,12 +30,15 @@ export interface ClusterPartition {
   readonly leaderEpoch: number
 }
 
+const coordinatorPatienceMs = 10_000
+
 export type CoordinatorKind = 'group' | 'transaction'
 
 /** The brokers of a cluster: who they are, who leads and coordinates what, and one request at a time to any of them. */
 export class Cluster {
   readonly #bootstrap: readonly Node[]
   readonly #connections: Connections
+  readonly #clock: Clock
   #nodes: readonly Node[] = []
   readonly #coordinators = new Map<string, Promise<Node>>()
   #versions: Promise<ReadonlyMap<number, { readonly min: number; readonly max: number }>> | null = null
@@ -47,6 +50,7 @@ export class Cluster {
         remedy: "For example kafka({ brokers: ['localhost:9092'] }).",
       })
     }
+    this.#clock = settings.clock
     this.#connections = new Connections(settings, settings.requestTimeoutMs, settings.clock)
   }
 
@@ -136,7 +140,21 @@ export class Cluster {
     }
   }
 
+  /** The first one to ask makes the brokers create the topic behind it, which takes them a moment. */
   async #findCoordinator(kind: CoordinatorKind, key: string): Promise<Node> {
+    const until = this.#clock.elapsed() + coordinatorPatienceMs
+    for (;;) {
+      try {
+        return await this.#askForCoordinator(kind, key)
+      } catch (error) {
+        const mayPass = TidemarkError.is(error, 'BROKER_UNREACHABLE') && error.details['kafka'] !== undefined
+        if (!mayPass || this.#clock.elapsed() >= until) throw error
+        await pause(this.#clock, 50)
+      }
+    }
+  }
+
+  async #askForCoordinator(kind: CoordinatorKind, key: string): Promise<Node> {
     const reply = await this.callAny(findCoordinatorV4.api, [kind === 'group' ? 0 : 1, [key]])
     const found = reply.coordinators[0]
     if (found === undefined)

@@ -1,0 +1,190 @@
+import { TidemarkError } from '../../../errors.ts'
+import { type Backoff, backoffMs } from '../../../internal/backoff.ts'
+import { type Clock, pause } from '../../../internal/clock.ts'
+import type { Refusal } from '../../../message/port.ts'
+import type { Compression } from '../record-batch/compression.ts'
+import { cutBatches } from '../record-batch/cut-batches.ts'
+import { encodeBatch } from '../record-batch/encode-batch.ts'
+import type { TopicDirectory } from '../topics/topic-directory.ts'
+import type { TopicLimits } from '../topics/topic-limits.ts'
+import type { Cluster } from '../wire/cluster.ts'
+import { type Node, placeOf } from '../wire/node.ts'
+import { errorName, protocolError } from '../wire/protocol-error.ts'
+import type { PartitionQueue } from './partition-queue.ts'
+import { type ProduceAnswer, produceApi } from './produce-api.ts'
+import type { ProducerSession } from './producer-session.ts'
+import { addToSequence } from './sequence.ts'
+
+export interface BatchSenderParts {
+  readonly cluster: Cluster
+  readonly directory: TopicDirectory
+  readonly limits: TopicLimits
+  readonly clock: Clock
+  readonly session: ProducerSession
+  readonly transactionalId: string | null
+  readonly compression: Compression
+  /** How long elections and outages are waited for before the page is given back. */
+  readonly deliveryTimeoutMs: number
+  readonly requestTimeoutMs: number
+  /** Distinguishes this sender's connections from others'. */
+  readonly lane: string
+}
+
+/** The most that is encoded and sent to one broker at once. */
+const maxRequestBytes = 8 * 1024 * 1024
+const retry: Backoff = { firstMs: 20, maxMs: 1_000 }
+/** The batch, or one record in it, is what the broker objects to. */
+const objections: ReadonlySet<string> = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE', 'INVALID_RECORD', 'INVALID_TIMESTAMP'])
+/** The broker does not know our numbers any more. */
+const forgotten: ReadonlySet<string> = new Set([
+  'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  'UNKNOWN_PRODUCER_ID',
+  'INVALID_PRODUCER_ID_MAPPING',
+  'INVALID_PRODUCER_EPOCH',
+])
+
+/** Thrown when the broker has lost count of our batches: only the log itself can say now what it holds. */
+export class SequenceLost extends Error {}
+
+/**
+ * Sends queues of records, one batch in flight for each partition. A batch whose reply is lost is sent again as it was, byte by byte and under the same
+ * sequence numbers, so that the broker leaves out what it has (idempotent producing, KIP-98).
+ */
+export class BatchSender {
+  readonly #parts: BatchSenderParts
+  readonly #sequences = new Map<string, number>()
+
+  constructor(parts: BatchSenderParts) {
+    this.#parts = parts
+  }
+
+  /** After the session got a new identity. */
+  restart(): void {
+    this.#sequences.clear()
+  }
+
+  /** Resolves when everything is in the log but what was refused. Rejects when the outcome is unknown, or nothing will mend it. */
+  async send(queues: readonly PartitionQueue[]): Promise<readonly Refusal[]> {
+    const { clock, deliveryTimeoutMs } = this.#parts
+    const refusals: Refusal[] = []
+    const until = clock.elapsed() + deliveryTimeoutMs
+    for (let failures = 0; ;) {
+      const left = queues.filter((queue) => !queue.isEmpty)
+      if (left.length === 0) return refusals
+      const trouble = await this.#round(left, refusals)
+      if (trouble === null) {
+        failures = 0
+        continue
+      }
+      failures += 1
+      if (clock.elapsed() >= until) throw trouble
+      await pause(clock, backoffMs(retry, failures, clock.random()))
+    }
+  }
+
+  /** One request to each broker concerned. Says what kept a batch from being answered. */
+  async #round(queues: readonly PartitionQueue[], refusals: Refusal[]): Promise<TidemarkError | null> {
+    const { directory, session } = this.#parts
+    await directory.find(queues.map(({ topic }) => topic))
+    let trouble: TidemarkError | null = null
+    const requests = new Map<string, { readonly node: Node; readonly queues: PartitionQueue[]; bytes: number }>()
+    for (const queue of queues) {
+      const leader = directory.leader(queue.topic, queue.partition)
+      if (leader === null) {
+        directory.forget(queue.topic)
+        trouble = leaderless(queue)
+        continue
+      }
+      const name = placeOf(leader)
+      const request = requests.get(name) ?? { node: leader, queues: [], bytes: 0 }
+      requests.set(name, request)
+      if (request.bytes >= maxRequestBytes || !this.#openBatch(queue, refusals)) continue
+      request.queues.push(queue)
+      request.bytes += queue.open!.bytes.length
+    }
+    const ready = [...requests.values()].filter((request) => request.queues.length > 0)
+    await session.enlist(ready.flatMap((request) => request.queues))
+    const troubles = await Promise.all(ready.map(({ node, queues: mine }) => this.#request(node, mine, refusals)))
+    return troubles.find((one) => one !== null) ?? trouble
+  }
+
+  /** Encodes the queue's next batch unless one is open. `false` where nothing is left after refusals. */
+  #openBatch(queue: PartitionQueue, refusals: Refusal[]): boolean {
+    const { session, compression, limits, clock } = this.#parts
+    const limit = limits.of(queue.topic)
+    while (queue.open === null && !queue.isEmpty) {
+      const next = queue.next()
+      const records = next.map(({ record }) => record)
+      const { ranges, tooLarge } = cutBatches(records, limit)
+      if (tooLarge[0] === 0) {
+        refusals.push(...queue.refuseNext(`it does not fit into a batch of ${limit} bytes, the topic's max.message.bytes`))
+        continue
+      }
+      const count = ranges[0]!.end
+      const key = `${queue.topic}/${queue.partition}`
+      const baseSequence = this.#sequences.get(key) ?? 0
+      const bytes = encodeBatch(count === records.length ? records : records.slice(0, count), {
+        ...session.id,
+        baseSequence,
+        transactional: session.transactional,
+        timestamp: clock.now(),
+        compression,
+      })
+      queue.open = { bytes, count, baseSequence }
+    }
+    return queue.open !== null
+  }
+
+  async #request(node: Node, queues: readonly PartitionQueue[], refusals: Refusal[]): Promise<TidemarkError | null> {
+    const { cluster, directory, transactionalId, requestTimeoutMs, lane } = this.#parts
+    const batches = queues.map(({ topic, partition, open }) => ({ topic, partition, batch: open!.bytes }))
+    let answers: readonly ProduceAnswer[]
+    try {
+      answers = await cluster.call(node, produceApi, [transactionalId, requestTimeoutMs, batches], { lane })
+    } catch (error) {
+      if (!TidemarkError.is(error, 'BROKER_UNREACHABLE')) throw error
+      for (const { topic } of queues) directory.forget(topic)
+      return error
+    }
+    const byPlace = new Map(queues.map((queue) => [`${queue.topic}/${queue.partition}`, queue]))
+    let trouble: TidemarkError | null = null
+    for (const answer of answers) {
+      const queue = byPlace.get(`${answer.topic}/${answer.partition}`)
+      if (queue !== undefined) trouble = this.#answered(queue, answer, refusals) ?? trouble
+    }
+    return trouble
+  }
+
+  #answered(queue: PartitionQueue, answer: ProduceAnswer, refusals: Refusal[]): TidemarkError | null {
+    const name = errorName(answer.errorCode)
+    if (answer.errorCode === 0 || name === 'DUPLICATE_SEQUENCE_NUMBER') {
+      const { baseSequence, count } = queue.open!
+      this.#sequences.set(`${queue.topic}/${queue.partition}`, addToSequence(baseSequence, count))
+      queue.appended()
+      return null
+    }
+    if (objections.has(name)) {
+      this.#parts.limits.forget(queue.topic)
+      if (queue.open!.count > 1) queue.splitOpen()
+      else
+        refusals.push(
+          ...queue.refuseNext(`${name}: ${answer.recordErrors[0]?.message ?? answer.errorMessage ?? 'the broker does not take it'}`),
+        )
+      return null
+    }
+    const error = protocolError(answer.errorCode, `a batch for partition ${queue.partition} of ${queue.topic}`, answer.errorMessage)
+    if (!this.#parts.session.transactional && forgotten.has(name)) throw new SequenceLost(name)
+    if (error.code === 'TOPIC_UNKNOWN') {
+      // Deleted, or the broker has not heard of it yet: the next look at the cluster tells.
+      this.#parts.directory.forget(queue.topic)
+      return new TidemarkError('BROKER_UNREACHABLE', error.message, { cause: error })
+    }
+    if (!error.retryable) throw error
+    this.#parts.directory.forget(queue.topic)
+    return error
+  }
+}
+
+function leaderless({ topic, partition }: PartitionQueue): TidemarkError {
+  return new TidemarkError('BROKER_UNREACHABLE', `Partition ${partition} of ${topic} has no leader at the moment.`)
+}

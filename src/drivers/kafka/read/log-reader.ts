@@ -1,0 +1,275 @@
+import { TidemarkError } from '../../../errors.ts'
+import type { Clock } from '../../../internal/clock.ts'
+import { deferred } from '../../../internal/deferred.ts'
+import { brokerClosed } from '../../../message/broker-error.ts'
+import { recordBytes } from '../../../message/page.ts'
+import type { Fetched, FetchOptions, FetchPosition } from '../../../message/port.ts'
+import { decodeBatches } from '../record-batch/decode-batches.ts'
+import { listOffsets } from '../topics/list-offsets.ts'
+import type { TopicDirectory } from '../topics/topic-directory.ts'
+import type { Cluster, ClusterTopic } from '../wire/cluster.ts'
+import { type Node, placeOf } from '../wire/node.ts'
+import { errorName, protocolError } from '../wire/protocol-error.ts'
+import { type FetchAnswer, type FetchPlace, fetchApi } from './fetch-api.ts'
+
+export interface LogReaderParts {
+  readonly cluster: Cluster
+  readonly directory: TopicDirectory
+  readonly clock: Clock
+  /** Distinguishes this reader's connections from others'. */
+  readonly name: string
+}
+
+/** The broker holds a request that finds nothing for at most so long. A position that changes meanwhile waits for it only if all slots are taken. */
+const longestHoldMs = 500
+/** Requests to one broker at a time, each over a connection of its own: one may wait for quiet partitions while another brings the busy ones. */
+const slotsOfNode = 3
+/** Before metadata that turned out wrong is looked up again. */
+const pauseMs = 50
+
+/** A position and what is known of it during one call. */
+interface Wanted extends FetchPosition {
+  readonly key: string
+  readonly topicInfo: ClusterTopic
+}
+
+/** A request under way; it may outlive the call that made it. */
+interface Request {
+  readonly slot: number
+  /** Offsets asked for, by partition. */
+  readonly offsets: ReadonlyMap<string, number>
+}
+
+/**
+ * Reads partitions from wherever they lie. What a reply brings for a call that is over, aborted or answered by another broker first, is kept for the
+ * next call that asks for the same place, so that no reply is in vain and no request has to be called back.
+ */
+export class LogReader {
+  readonly #parts: LogReaderParts
+  readonly #lane: string
+  /** Requests by broker. */
+  readonly #requests = new Map<string, Set<Request>>()
+  /** Replies nobody has taken yet, by partition. */
+  readonly #ready = new Map<string, { readonly from: number; readonly topicId: string; readonly found: Fetched | null }>()
+  /** Why a partition could not be read the last time. */
+  readonly #troubles = new Map<string, TidemarkError>()
+  /** What the calls under way ask for. */
+  readonly #calls = new Set<ReadonlySet<string>>()
+  #news = deferred()
+  #turn = 0
+  #closed = false
+
+  constructor(parts: LogReaderParts) {
+    this.#parts = parts
+    this.#lane = `fetch ${parts.name}`
+  }
+
+  /** See `Membership.fetch`. */
+  async fetch(from: readonly FetchPosition[], { maxBytes, maxWaitMs, signal }: FetchOptions): Promise<readonly Fetched[]> {
+    const { clock } = this.#parts
+    const until = clock.elapsed() + maxWaitMs
+    const onAbort = (): void => this.#tell()
+    signal?.addEventListener('abort', onAbort)
+    const keys = new Set(from.map(keyOf))
+    this.#calls.add(keys)
+    for (const key of keys) this.#troubles.delete(key)
+    // What was found empty, so that a call that may not wait knows when it has seen everything.
+    const empty = new Set<string>()
+    try {
+      for (;;) {
+        if (this.#closed) throw brokerClosed('membership')
+        const wanted = await this.#resolve(from)
+        if (signal?.aborted === true) return []
+        const found = this.#take(wanted, maxBytes, empty)
+        if (found.length > 0) return found
+        const leftMs = until - clock.elapsed()
+        if (leftMs <= 0 && wanted.every(({ key }) => empty.has(key) || this.#troubles.has(key))) return this.#nothing(wanted)
+        if (leftMs <= 0 && maxWaitMs > 0) return this.#nothing(wanted)
+        const news = this.#news.promise
+        this.#ask(wanted, Math.max(0, Math.min(leftMs, longestHoldMs)), maxBytes)
+        await this.#wait(news, maxWaitMs > 0 ? leftMs : null)
+        if (this.#closed) return []
+      }
+    } finally {
+      this.#calls.delete(keys)
+      signal?.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Ends connections; waiting calls resolve with nothing. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    for (let slot = 0; slot < slotsOfNode; slot++) this.#parts.cluster.endLane(`${this.#lane} ${slot}`)
+    this.#ready.clear()
+    this.#tell()
+  }
+
+  async #resolve(from: readonly FetchPosition[]): Promise<Wanted[]> {
+    const first = from.length === 0 ? 0 : this.#turn++ % from.length
+    const wanted: Wanted[] = []
+    for (const position of [...from.slice(first), ...from.slice(0, first)]) {
+      wanted.push({ ...position, key: keyOf(position), topicInfo: await this.#parts.directory.of(position) })
+    }
+    return wanted
+  }
+
+  /** What has come for these places; what has come for others is dropped. */
+  #take(wanted: readonly Wanted[], maxBytes: number, empty: Set<string>): Fetched[] {
+    for (const key of this.#ready.keys()) if (![...this.#calls].some((asked) => asked.has(key))) this.#ready.delete(key)
+    const found: Fetched[] = []
+    let bytes = 0
+    for (const { key, offset, topicInfo } of wanted) {
+      const ready = this.#ready.get(key)
+      if (ready === undefined || bytes >= maxBytes) continue
+      this.#ready.delete(key)
+      if (ready.from !== offset || ready.topicId !== topicInfo.id) continue
+      if (ready.found === null) {
+        empty.add(key)
+        continue
+      }
+      found.push(ready.found)
+      for (const record of ready.found.records) bytes += recordBytes(record)
+    }
+    return found
+  }
+
+  /** Nothing came: is that because there is nothing, or because nobody could be asked? */
+  #nothing(wanted: readonly Wanted[]): readonly Fetched[] {
+    const trouble = wanted.map(({ key }) => this.#troubles.get(key)).find((error) => error !== undefined)
+    if (trouble !== undefined) throw trouble
+    return []
+  }
+
+  async #wait(news: Promise<void>, ms: number | null): Promise<void> {
+    if (ms === null) return news
+    const { promise, resolve } = deferred()
+    const cancel = this.#parts.clock.after(ms, resolve)
+    await Promise.race([news, promise])
+    cancel()
+  }
+
+  #tell(): void {
+    const { resolve } = this.#news
+    this.#news = deferred()
+    resolve()
+  }
+
+  /** Sends requests for what nobody is asking for yet. */
+  #ask(wanted: readonly Wanted[], holdMs: number, maxBytes: number): void {
+    const byLeader = new Map<string, { readonly node: Node; readonly places: Wanted[] }>()
+    for (const one of wanted) {
+      if (this.#ready.has(one.key)) continue
+      const leader = one.topicInfo.partitions[one.partition]?.leader ?? null
+      if (leader === null) {
+        this.#leaderless(one)
+        continue
+      }
+      const name = placeOf(leader)
+      const under = [...(this.#requests.get(name) ?? [])].some(({ offsets }) => offsets.get(one.key) === one.offset)
+      if (under) continue
+      const group = byLeader.get(name)
+      if (group === undefined) byLeader.set(name, { node: leader, places: [one] })
+      else group.places.push(one)
+    }
+    for (const { node, places } of byLeader.values()) this.#request(node, places, holdMs, maxBytes)
+  }
+
+  #request(node: Node, places: readonly Wanted[], holdMs: number, maxBytes: number): void {
+    const name = placeOf(node)
+    const under = this.#requests.get(name) ?? new Set<Request>()
+    this.#requests.set(name, under)
+    const taken = new Set([...under].map(({ slot }) => slot))
+    const slot = Array.from({ length: slotsOfNode }, (_, i) => i).find((i) => !taken.has(i))
+    if (slot === undefined) return
+    const request: Request = { slot, offsets: new Map(places.map(({ key, offset }) => [key, offset])) }
+    under.add(request)
+    const done = (): void => {
+      under.delete(request)
+      this.#tell()
+    }
+    this.#perform(node, slot, places, holdMs, maxBytes).then(done, (error: unknown) => {
+      this.#failed(places, error)
+      // So that a broker that is down is not asked in a tight loop.
+      this.#parts.clock.after(pauseMs, done)
+    })
+  }
+
+  async #perform(node: Node, slot: number, places: readonly Wanted[], holdMs: number, maxBytes: number): Promise<void> {
+    const asked: FetchPlace[] = places.map(({ topicInfo, partition, offset }) => ({
+      topicId: topicInfo.id,
+      partition,
+      offset,
+      leaderEpoch: topicInfo.partitions[partition]!.leaderEpoch,
+    }))
+    const limits = { maxWaitMs: holdMs, maxBytes, maxPartitionBytes: maxBytes }
+    const reply = await this.#parts.cluster.call(node, fetchApi, [asked, limits], { lane: `${this.#lane} ${slot}` })
+    if (reply.errorCode !== 0) throw protocolError(reply.errorCode, `to be read from by ${this.#parts.name}`)
+    const answers = new Map(reply.partitions.map((answer) => [`${answer.topicId}/${answer.partition}`, answer]))
+    let wrong = false
+    for (const place of places) {
+      const answer = answers.get(`${place.topicInfo.id}/${place.partition}`)
+      try {
+        if (answer !== undefined) await this.#note(place, answer)
+      } catch (error) {
+        wrong = true
+        this.#failed([place], error)
+      }
+    }
+    if (wrong) await new Promise<void>((resolve) => this.#parts.clock.after(pauseMs, resolve))
+  }
+
+  async #note(place: Wanted, answer: FetchAnswer): Promise<void> {
+    if (errorName(answer.errorCode) === 'OFFSET_OUT_OF_RANGE') return this.#noteOutOfRange(place)
+    if (answer.errorCode !== 0) throw protocolError(answer.errorCode, `to be read from: partition ${place.partition} of ${place.topic}`)
+    const { topic, partition, offset } = place
+    const endOffset = answer.lastStableOffset >= 0 ? answer.lastStableOffset : answer.highWatermark
+    const decoded =
+      answer.records === null
+        ? null
+        : decodeBatches(answer.records, { topic, partition, from: offset, abortedTransactions: answer.abortedTransactions })
+    const isNews = decoded !== null && (decoded.records.length > 0 || decoded.nextOffset > offset)
+    const found = isNews ? { topic, partition, records: decoded.records, endOffset, nextOffset: decoded.nextOffset } : null
+    this.#troubles.delete(place.key)
+    if (!this.#closed) this.#ready.set(place.key, { from: offset, topicId: place.topicInfo.id, found })
+  }
+
+  async #noteOutOfRange({ key, topic, partition, offset, topicInfo }: Wanted): Promise<void> {
+    const { cluster, clock } = this.#parts
+    const [first, last] = await Promise.all(
+      (['earliest', 'latest'] as const).map((at) => listOffsets(cluster, clock, topic, at, [partition])),
+    )
+    const [startOffset, endOffset] = [first!.get(partition)!, last!.get(partition)!]
+    // In between the log may have grown into the place: then it is asked for again.
+    if (offset >= startOffset && offset <= endOffset) return
+    const found: Fetched = { topic, partition, records: [], endOffset, nextOffset: offset, outOfRange: { startOffset } }
+    this.#ready.set(key, { from: offset, topicId: topicInfo.id, found })
+  }
+
+  /** Notes what went wrong, and looks the topics up again at the next turn. */
+  #failed(places: readonly Wanted[], error: unknown): void {
+    if (this.#closed) return
+    const trouble = TidemarkError.is(error)
+      ? error
+      : new TidemarkError('BROKER_FAILED', `A fetch failed: ${String(error)}`, { cause: error })
+    for (const { key, topic } of places) {
+      // Whether the topic is gone, or the broker asked has not heard of it yet, is for the cluster to say.
+      this.#troubles.set(key, TidemarkError.is(trouble, 'TOPIC_UNKNOWN') ? unsure(trouble) : trouble)
+      this.#parts.directory.forget(topic)
+    }
+  }
+
+  #leaderless({ key, topic, partition }: Wanted): void {
+    this.#parts.directory.forget(topic)
+    this.#troubles.set(key, new TidemarkError('BROKER_UNREACHABLE', `Partition ${partition} of ${topic} has no leader at the moment.`))
+    this.#parts.clock.after(pauseMs, () => this.#tell())
+  }
+}
+
+function keyOf({ topic, partition }: FetchPosition): string {
+  return `${topic}/${partition}`
+}
+
+function unsure(error: TidemarkError): TidemarkError {
+  return new TidemarkError('BROKER_UNREACHABLE', error.message, { cause: error })
+}

@@ -1,0 +1,113 @@
+import { TidemarkError } from '../../src/errors.ts'
+import type {
+  Appender,
+  AssignedPartition,
+  AssignmentListener,
+  Broker,
+  Fetched,
+  FetchOptions,
+  FetchPosition,
+  Membership,
+  MembershipOptions,
+  SequencedRecord,
+  StreamClaim,
+  Topic,
+  TopicSpec,
+} from '../../src/message/port.ts'
+
+/** A broker of which one case sees only names of its own: cases that share a cluster do not meet. Names that no broker takes are passed on as they are. */
+export class NamespacedBroker implements Broker {
+  readonly #broker: Broker
+  readonly #prefix: string
+
+  constructor(broker: Broker, prefix: string) {
+    this.#broker = broker
+    this.#prefix = prefix
+  }
+
+  get traits(): Broker['traits'] {
+    return this.#broker.traits
+  }
+
+  async topics(specs: readonly TopicSpec[]): Promise<readonly Topic[]> {
+    const topics = await this.#told(() => this.#broker.topics(specs.map((spec) => ({ ...spec, name: this.#in(spec.name) }))))
+    return topics.map((topic) => ({ ...topic, name: this.#out(topic.name) }))
+  }
+
+  async appender(claim: StreamClaim): Promise<Appender> {
+    const source = (name: string): string => `${this.#prefix}${name}`
+    const bare = (name: string): string => name.slice(this.#prefix.length)
+    const mine = { ...claim, sourceEpoch: source(claim.sourceEpoch), topics: claim.topics.map((topic) => this.#in(topic)) }
+    const appender = await this.#told(() => this.#broker.appender(mine))
+    const record = (one: SequencedRecord): SequencedRecord => {
+      const coordinate = one.coordinate === null ? null : { ...one.coordinate, sourceEpoch: source(one.coordinate.sourceEpoch) }
+      return { ...one, topic: this.#in(one.topic), coordinate }
+    }
+    return {
+      get last() {
+        const { last } = appender
+        return last === null ? null : { ...last, sourceEpoch: bare(last.sourceEpoch) }
+      },
+      append: (records) => this.#told(() => appender.append(records.map(record))),
+      close: () => appender.close(),
+    }
+  }
+
+  async join(options: MembershipOptions, listener: AssignmentListener): Promise<Membership> {
+    const out = (partitions: readonly AssignedPartition[]): AssignedPartition[] =>
+      partitions.map((one) => ({ ...one, topic: this.#out(one.topic) }))
+    const inner: AssignmentListener = {
+      assigned: (partitions) => listener.assigned(out(partitions)),
+      revoked: (partitions) => listener.revoked(out(partitions)),
+      lost: (partitions) => listener.lost(out(partitions)),
+      failed: (error) => listener.failed(error),
+    }
+    const { group, topics } = options
+    const mine = { ...options, group: group === '' ? '' : `${this.#prefix}${group}`, topics: topics.map((topic) => this.#in(topic)) }
+    const membership = await this.#told(() => this.#broker.join(mine, inner))
+    const position = (one: FetchPosition): FetchPosition => ({ ...one, topic: this.#in(one.topic) })
+    return {
+      fetch: async (from: readonly FetchPosition[], fetching: FetchOptions): Promise<readonly Fetched[]> => {
+        const found = await this.#told(() => membership.fetch(from.map(position), fetching))
+        return found.map((one) => ({
+          ...one,
+          topic: this.#out(one.topic),
+          records: one.records.map((record) => ({ ...record, topic: this.#out(record.topic) })),
+        }))
+      },
+      commit: (offsets) => membership.commit(offsets.map(position)),
+      leave: () => membership.leave(),
+    }
+  }
+
+  offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
+    return this.#told(() => this.#broker.offsets(this.#in(topic), at))
+  }
+
+  committed(group: string, topic: string): Promise<readonly (number | null)[]> {
+    return this.#told(() => this.#broker.committed(`${this.#prefix}${group}`, this.#in(topic)))
+  }
+
+  close(): Promise<void> {
+    return this.#broker.close()
+  }
+
+  #in(topic: string): string {
+    return /^[A-Za-z0-9._-]{1,200}$/.test(topic) && topic !== '.' && topic !== '..' ? `${this.#prefix}${topic}` : topic
+  }
+
+  #out(topic: string): string {
+    return topic.startsWith(this.#prefix) ? topic.slice(this.#prefix.length) : topic
+  }
+
+  /** Facts in errors are seen without the prefix, too. */
+  async #told<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call()
+    } catch (error) {
+      if (!TidemarkError.is(error) || typeof error.details['last'] !== 'string') throw error
+      const details = { ...error.details, last: error.details['last'].slice(this.#prefix.length) }
+      throw new TidemarkError(error.code, error.message, { cause: error, details })
+    }
+  }
+}
