@@ -32,7 +32,7 @@ export function missingSystemPackages() {
  * @returns {string | undefined}
  */
 export function executable(name, environment = process.env) {
-  const ownHome = environment[{ java: 'JAVA_HOME', mvn: 'MAVEN_HOME' }[name] ?? '']
+  const ownHome = environment[{ java: 'JAVA_HOME', keytool: 'JAVA_HOME', mvn: 'MAVEN_HOME' }[name] ?? '']
   const folders = [
     ...(ownHome === undefined ? [] : [join(ownHome, 'bin')]),
     ...(environment['PATH'] ?? '').split(delimiter).filter((folder) => folder !== ''),

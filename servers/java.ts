@@ -6,6 +6,11 @@ export function findJava(environment: NodeJS.ProcessEnv = process.env): string {
   return found('java', 'Java 17 or newer', environment)
 }
 
+/** Java's tool for keys and certificates, a part of every runtime. */
+export function findKeytool(environment: NodeJS.ProcessEnv = process.env): string {
+  return found('keytool', "Java's keytool", environment)
+}
+
 /** Maven's command. */
 export function findMaven(environment: NodeJS.ProcessEnv = process.env): string {
   return found('mvn', 'Maven', environment)

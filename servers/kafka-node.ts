@@ -15,8 +15,7 @@ const stopLimitMs = 30_000
 export interface NodeProgram {
   readonly home: string
   readonly place: NodePlace
-  /** All of it but the class to run and its arguments. */
-  readonly java: Omit<JavaProgram, 'mainClass' | 'args'>
+  readonly java: Pick<JavaProgram, 'jars' | 'heapMb' | 'flags' | 'environment'>
 }
 
 /** One broker, which is a controller too. Its data and its ports stay the same until the cluster is stopped. */
@@ -28,11 +27,6 @@ export class KafkaNode {
   constructor(program: NodeProgram) {
     this.id = program.place.id
     this.#program = program
-  }
-
-  /** Where clients reach it, without encryption or authentication. */
-  get broker(): string {
-    return this.address(plainListener)
   }
 
   /** Its address on a listener. */
@@ -49,13 +43,13 @@ export class KafkaNode {
 
   /** What it has logged over all its starts. */
   log(): Promise<string> {
-    return readFile(this.#program.java.logFile, 'utf8')
+    return readFile(this.#logFile, 'utf8')
   }
 
   /** Starts it, with the data it has. Resolves once it answers and sees itself and `atLeast` brokers in the cluster. Nothing happens if it runs. */
   async start(atLeast = 1): Promise<void> {
     if (this.pid === null) {
-      this.#process = await JavaProcess.start({ ...this.#program.java, mainClass: 'kafka.Kafka', args: [this.#settingsFile] })
+      this.#process = await this.#run('kafka.Kafka', [this.#settingsFile])
       await noteProcess(this.#program.home, `node-${this.id}`, this.#process.pid)
     }
     await this.#untilReady(atLeast)
@@ -86,9 +80,18 @@ export class KafkaNode {
     await writeFile(this.#settingsFile, settings)
     // An id may begin with a dash.
     const args = ['format', `--cluster-id=${clusterId}`, '--config', this.#settingsFile, ...extra]
-    const tool = await JavaProcess.start({ ...this.#program.java, heapMb: 128, mainClass: 'kafka.tools.StorageTool', args })
+    const tool = await this.#run('kafka.tools.StorageTool', args)
     const ending = await tool.ended
     if (ending !== 'exit code 0') throw new Error(`Kafka's directory could not be prepared (${ending}):\n${await this.#logTail()}`)
+  }
+
+  #run(mainClass: string, args: readonly string[]): Promise<JavaProcess> {
+    const { java, place } = this.#program
+    return JavaProcess.start({ ...java, mainClass, args, directory: place.directory, logFile: this.#logFile })
+  }
+
+  get #logFile(): string {
+    return join(this.#program.place.directory, 'server.log')
   }
 
   get #settingsFile(): string {

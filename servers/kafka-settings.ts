@@ -61,8 +61,8 @@ const quick: Settings = {
   'transaction.state.log.num.partitions': 4,
   'share.coordinator.state.topic.num.partitions': 4,
   // A killed broker that comes back is refused until its old session has ended.
-  'broker.session.timeout.ms': 3_000,
-  'broker.heartbeat.interval.ms': 500,
+  'broker.session.timeout.ms': 2_000,
+  'broker.heartbeat.interval.ms': 250,
   // Groups, classic and of KIP-848, may be as quick as a test wants.
   'group.initial.rebalance.delay.ms': 0,
   'group.min.session.timeout.ms': 100,

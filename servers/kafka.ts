@@ -20,6 +20,7 @@ import { kafkaJars } from './jar-sets.ts'
 import { logToStandardError } from './java-log.ts'
 import { findJava } from './java.ts'
 import { KafkaNode } from './kafka-node.ts'
+import { type ClientListener, type Users, makeCertificate, saslSettings, scramArguments, secureListeners } from './kafka-security.ts'
 import { type NodePlace, type Settings, controllerListener, nodeSettings, plainListener, propertiesFile } from './kafka-settings.ts'
 import { jars } from './maven.ts'
 
@@ -28,6 +29,15 @@ export interface KafkaOptions {
   readonly nodes?: 1 | 3
   /** The largest heap of each node, in MiB. @default 512 for one node, 384 for three */
   readonly heapMb?: number
+  /**
+   * `quick` starts in half the time, for tests; `full` is how Kafka's own script sets up Java, for benches.
+   * @default 'quick'
+   */
+  readonly speed?: 'quick' | 'full'
+  /** Adds a listener that asks for a name and a password, by PLAIN or SCRAM, or for an unsigned token (`unsecuredToken`), by OAUTHBEARER. */
+  readonly sasl?: { readonly users: Users }
+  /** Adds a listener with encryption. Its certificate is made for the cluster: clients must trust `ca`. With `sasl` there is one with both, too. */
+  readonly tls?: boolean
   /** More settings for `server.properties` of every node. They win over ours. */
   readonly properties?: Settings
   /** Where Java and Maven are looked for. @default process.env */
@@ -44,6 +54,10 @@ export interface KafkaInUse extends AsyncDisposable {
 
 export interface KafkaCluster extends KafkaInUse {
   readonly nodes: readonly KafkaNode[]
+  /** The addresses of all nodes on a listener. Throws where the cluster has no such listener. */
+  brokersOf(listener: ClientListener): readonly string[]
+  /** The authority of the brokers' certificate, as PEM. Empty without `tls`. */
+  readonly ca: string
   /** Where data and logs of the nodes are. Removed by `stop()`. */
   readonly directory: string
 }
@@ -65,9 +79,9 @@ export function givenBrokers(environment: NodeJS.ProcessEnv = process.env): read
 
 /** Starts a cluster of its own and resolves once every node answers and sees all of them. */
 export async function startKafka(options: KafkaOptions = {}): Promise<KafkaCluster> {
-  const { nodes: count = 1, environment } = options
-  findJava(environment)
-  const folder = await jars(kafkaJars, environment === undefined ? {} : { environment })
+  const inEnvironment = options.environment === undefined ? {} : { environment: options.environment }
+  findJava(options.environment)
+  const folder = await jars(kafkaJars, inEnvironment)
   const directory = await makeHome('kafka')
   const nodes: KafkaNode[] = []
   const stop = async (): Promise<void> => {
@@ -75,42 +89,45 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaClust
     await removeHome(directory)
   }
   try {
-    const places = await choosePlaces(directory, count, [plainListener, controllerListener])
-    const flags = [...collectorFlags, await logToStandardError(directory, 'info')]
-    for (const place of places) {
-      const java = { jars: folder, heapMb: options.heapMb ?? (count === 1 ? 512 : 384), flags, directory: place.directory }
-      const logFile = join(place.directory, 'server.log')
-      nodes.push(
-        new KafkaNode({ home: directory, place, java: { ...java, logFile, ...(environment === undefined ? {} : { environment }) } }),
-      )
-    }
+    const { settings, ca } = await securitySettings(directory, options)
+    const places = await choosePlaces(directory, options)
+    const flags = [...machineFlags[options.speed ?? 'quick'], await logToStandardError(directory, 'info')]
+    const heapMb = options.heapMb ?? (places.length === 1 ? 512 : 384)
+    const java = { jars: folder, heapMb, flags, ...inEnvironment }
+    nodes.push(...places.map((place) => new KafkaNode({ home: directory, place, java })))
     const clusterId = randomBytes(16).toString('base64url')
-    await Promise.all(
-      nodes.map((node, index) => {
-        const settings = { ...nodeSettings(places[index]!, places), ...options.properties }
-        return node.format(propertiesFile(settings), clusterId, [])
-      }),
-    )
-    await Promise.all(nodes.map((node) => node.start(count)))
+    const format = (node: KafkaNode, place: NodePlace): Promise<void> => {
+      const file = propertiesFile({ ...nodeSettings(place, places), ...settings, ...options.properties })
+      return node.format(file, clusterId, scramArguments(options.sasl?.users ?? {}))
+    }
+    await Promise.all(nodes.map((node, index) => format(node, places[index]!)))
+    await Promise.all(nodes.map((node) => node.start(nodes.length)))
+    const brokersOf = (listener: ClientListener): readonly string[] => nodes.map((node) => node.address(listener))
+    return { brokers: brokersOf(plainListener), brokersOf, ca, nodes, directory, stop, [Symbol.asyncDispose]: stop }
   } catch (error) {
     await stop()
     throw error
   }
-  return { brokers: nodes.map(({ broker }) => broker), nodes, directory, stop, [Symbol.asyncDispose]: stop }
 }
 
-/** Those of Kafka's own start script. */
-const collectorFlags = [
-  '-XX:+UseG1GC',
-  '-XX:MaxGCPauseMillis=20',
-  '-XX:InitiatingHeapOccupancyPercent=35',
-  '-XX:+ExplicitGCInvokesConcurrent',
-]
+async function securitySettings(directory: string, { sasl, tls, environment }: KafkaOptions): Promise<{ settings: Settings; ca: string }> {
+  const certificate = tls === true ? await makeCertificate(directory, environment) : { settings: {}, ca: '' }
+  const logins = sasl === undefined ? {} : saslSettings(secureListeners(true, tls === true), sasl.users)
+  return { settings: { ...certificate.settings, ...logins }, ca: certificate.ca }
+}
 
-async function choosePlaces(home: string, count: number, listeners: readonly string[]): Promise<readonly NodePlace[]> {
+const machineFlags = {
+  // Half the work to start, and half the throughput later.
+  quick: ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC'],
+  // Those of Kafka's own start script.
+  full: ['-server', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', '-XX:InitiatingHeapOccupancyPercent=35', '-XX:+ExplicitGCInvokesConcurrent'],
+}
+
+async function choosePlaces(home: string, { nodes = 1, sasl, tls }: KafkaOptions): Promise<readonly NodePlace[]> {
+  const listeners = [plainListener, controllerListener, ...secureListeners(sasl !== undefined, tls === true)]
   const taken = new Set<number>()
   const places: NodePlace[] = []
-  for (let id = 1; id <= count; id++) {
+  for (let id = 1; id <= nodes; id++) {
     const directory = join(home, `node-${id}`)
     await mkdir(directory)
     const ports: Record<string, number> = {}

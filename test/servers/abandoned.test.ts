@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, test } from 'vitest'
 import { removeAbandonedHomes } from '../../servers/home.ts'
-import { findJava } from '../../servers/java.ts'
 import { kafkaForUse, startKafka } from '../../servers/kafka.ts'
 import { processWithPid } from '../../src/drivers/postgres/embedded/process-identity.ts'
 import { startProgram } from '../support/child-program.ts'
@@ -35,11 +34,5 @@ describe('where there is no Java', () => {
   test('brokers that run already serve all the same', async () => {
     await using kafka = await kafkaForUse({ environment: { PATH: empty, KAFKA_BROKERS: 'one:9092, two:9093' } })
     expect(kafka.brokers).toEqual(['one:9092', 'two:9093'])
-  })
-
-  test('JAVA_HOME is enough', async () => {
-    await mkdir(join(empty, 'bin'))
-    await symlink(process.execPath, join(empty, 'bin', 'java'))
-    expect(findJava({ PATH: '', JAVA_HOME: empty })).toBe(join(empty, 'bin', 'java'))
   })
 })

@@ -29,8 +29,8 @@ export async function send(brokers: readonly string[], topic: string, value: str
   await client.send({ messages: [{ topic, key: 'key', value }], acks: -1 })
 }
 
-/** The first texts of a topic, as many as asked for. */
-export async function read(brokers: readonly string[], topic: string, count: number, reaching: Reaching = {}): Promise<readonly string[]> {
+/** The texts of a topic from its start up to the first that is `last`. */
+export async function read(brokers: readonly string[], topic: string, last: string, reaching: Reaching = {}): Promise<readonly string[]> {
   const settings = { clientId: 'test', bootstrapBrokers: [...brokers], groupId: `${topic}-reader`, ...reaching }
   const client = new Consumer({ ...settings, deserializers: stringDeserializers })
   closers.push(() => client.close())
@@ -38,7 +38,7 @@ export async function read(brokers: readonly string[], topic: string, count: num
   const values: string[] = []
   for await (const { value } of stream) {
     values.push(value)
-    if (values.length === count) break
+    if (value === last) break
   }
   await stream.close()
   return values

@@ -8,7 +8,7 @@ describe.skipIf(kafkaAvailable.missing)(`the broker of the run${kafkaAvailable.n
     const topic = kafka.name('carried')
     await createTopic(kafka.brokers, topic)
     await send(kafka.brokers, topic, 'hello')
-    expect(await read((await testKafka()).brokers, topic, 1)).toEqual(['hello'])
+    expect(await read((await testKafka()).brokers, topic, 'hello')).toEqual(['hello'])
   })
 
   test('makes no topic that nobody created', async () => {

@@ -12,11 +12,14 @@ import { type KafkaInUse, kafkaForUse } from '../../servers/kafka.ts'
 /** What the keeper says: where the brokers are, or why there are none. */
 type Answer = { readonly brokers: readonly string[] } | { readonly error: string }
 
+/** Nobody kills this broker, so that a busy machine must not make it look dead: Kafka's own default. */
+const patient = { 'broker.session.timeout.ms': 9_000, 'broker.heartbeat.interval.ms': 2_000 }
+
 /** Listens on a socket for test files that need a broker. Ends what it started when closed. */
 export async function keepBroker(socket: string): Promise<{ close(): Promise<void> }> {
   let started: Promise<KafkaInUse> | null = null
   const answer = async (): Promise<Answer> => {
-    started ??= kafkaForUse()
+    started ??= kafkaForUse({ properties: patient })
     return started.then(
       ({ brokers }) => ({ brokers }),
       (error: unknown) => ({ error: error instanceof Error ? error.message : String(error) }),
