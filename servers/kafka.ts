@@ -17,7 +17,8 @@ import { join } from 'node:path'
 import { freePort } from '../src/drivers/postgres/embedded/port.ts'
 import { makeHome, removeHome } from './home.ts'
 import { kafkaJars } from './jar-sets.ts'
-import { logToStandardError } from './java-log.ts'
+import { logFlags } from './java-log.ts'
+import { type Speed, speedFlags } from './java-process.ts'
 import { findJava } from './java.ts'
 import { KafkaNode } from './kafka-node.ts'
 import { type ClientListener, type Users, makeCertificate, saslSettings, scramArguments, secureListeners } from './kafka-security.ts'
@@ -33,7 +34,7 @@ export interface KafkaOptions {
    * `quick` starts in half the time, for tests; `full` is how Kafka's own script sets up Java, for benches.
    * @default 'quick'
    */
-  readonly speed?: 'quick' | 'full'
+  readonly speed?: Speed
   /** Adds a listener that asks for a name and a password, by PLAIN or SCRAM, or for an unsigned token (`unsecuredToken`), by OAUTHBEARER. */
   readonly sasl?: { readonly users: Users }
   /** Adds a listener with encryption. Its certificate is made for the cluster: clients must trust `ca`. With `sasl` there is one with both, too. */
@@ -91,7 +92,7 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaClust
   try {
     const { settings, ca } = await securitySettings(directory, options)
     const places = await choosePlaces(directory, options)
-    const flags = [...machineFlags[options.speed ?? 'quick'], await logToStandardError(directory, 'info')]
+    const flags = [...speedFlags[options.speed ?? 'quick'], ...logFlags('info')]
     const heapMb = options.heapMb ?? (places.length === 1 ? 512 : 384)
     const java = { jars: folder, heapMb, flags, ...inEnvironment }
     nodes.push(...places.map((place) => new KafkaNode({ home: directory, place, java })))
@@ -114,13 +115,6 @@ async function securitySettings(directory: string, { sasl, tls, environment }: K
   const certificate = tls === true ? await makeCertificate(directory, environment) : { settings: {}, ca: '' }
   const logins = sasl === undefined ? {} : saslSettings(secureListeners(true, tls === true), sasl.users)
   return { settings: { ...certificate.settings, ...logins }, ca: certificate.ca }
-}
-
-const machineFlags = {
-  // Half the work to start, and half the throughput later.
-  quick: ['-XX:TieredStopAtLevel=1', '-XX:+UseSerialGC'],
-  // Those of Kafka's own start script.
-  full: ['-server', '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=20', '-XX:InitiatingHeapOccupancyPercent=35', '-XX:+ExplicitGCInvokesConcurrent'],
 }
 
 async function choosePlaces(home: string, { nodes = 1, sasl, tls }: KafkaOptions): Promise<readonly NodePlace[]> {
