@@ -11,6 +11,7 @@ export const errorCatalogue = {
   EVENT_INVALID: { retryable: false, exitCode: 2, summary: 'The data of an event does not satisfy its schema; nothing was written.' },
   EVENT_UNKNOWN_VERSION: { retryable: false, exitCode: 1, summary: 'A message carries a newer schema version than this process knows.' },
   MESSAGE_UNDECODABLE: { retryable: false, exitCode: 1, summary: 'The bytes of a message could not be decoded.' },
+  SCHEMA_UNAVAILABLE: { retryable: true, exitCode: 7, summary: 'The schema of a message could not be had from its registry now.' },
   DATABASE_UNREACHABLE: { retryable: true, exitCode: 7, summary: 'No connection to the database could be made.' },
   DATABASE_CONNECTION_LOST: {
     retryable: true,

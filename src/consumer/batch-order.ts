@@ -40,7 +40,7 @@ export type BatchResult =
   | { readonly outcome: 'reload' }
   /** Deadlock or serialisation failure. */
   | { readonly outcome: 'conflict'; readonly failure: Failure }
-  /** The database is away, or the commit's outcome unknown. */
+  /** The database is away, or what a codec needs, or the commit's outcome is unknown. */
   | { readonly outcome: 'unavailable'; readonly failure: Failure }
   /** The partition was given up while it ran. */
   | { readonly outcome: 'dropped' }

@@ -77,14 +77,20 @@ function make(definition: EventDefinition, batch: boolean, options: HandlerOptio
 
 /** Finds the handler of a record. */
 export class Routes {
-  readonly #byTopic = new Map<string, Map<string, Handler>>()
+  /** By topic, then by type; `null` for what names no type. */
+  readonly #byTopic = new Map<string, Map<string | null, Handler>>()
 
-  /** Throws `CONFIG_INVALID` when two handlers want the same event: one group handles a message once. */
+  /** Throws `CONFIG_INVALID` when two handlers want the same message: one group handles it once. */
   constructor(handlers: readonly Handler[]) {
     for (const handler of handlers) {
-      const { topic, type } = handler.definition
-      const types = this.#byTopic.get(topic) ?? new Map<string, Handler>()
+      const { topic, type, untyped } = handler.definition
+      const types = this.#byTopic.get(topic) ?? new Map<string | null, Handler>()
       this.#byTopic.set(topic, types)
+      if (untyped) {
+        const other = types.get(null)
+        if (other !== undefined && other.definition.type !== type) throw bothUntyped(topic, other.definition.type, type)
+        types.set(null, handler)
+      }
       if (types.has(type)) {
         throw new TidemarkError('CONFIG_INVALID', `Two handlers of one group for the event "${type}" of the topic ${topic}.`, {
           details: { topic, type },
@@ -99,7 +105,19 @@ export class Routes {
     return [...this.#byTopic.keys()]
   }
 
-  find(topic: string, type: string): Handler | undefined {
+  /** `null`: the record names no type. */
+  find(topic: string, type: string | null): Handler | undefined {
     return this.#byTopic.get(topic)?.get(type)
   }
+}
+
+function bothUntyped(topic: string, one: string, other: string): TidemarkError {
+  return new TidemarkError(
+    'CONFIG_INVALID',
+    `The events "${one}" and "${other}" of the topic ${topic} are both to be what names no type.`,
+    {
+      details: { topic, one, other },
+      remedy: 'Take `untyped` from one of them, or give them groups of their own.',
+    },
+  )
 }

@@ -355,5 +355,5 @@ function stillWaiting({ topic, partition }: TopicPartition): Error {
 
 /** The words of a failure in a batch may be the handler's, and quote a payload. */
 function unavailable({ errorClass }: Failure): Error {
-  return new Error(`The database was away during a batch, or its commit's outcome is unknown (${errorClass}).`)
+  return new Error(`What a batch needs was away, the database or a schema, or its commit's outcome is unknown (${errorClass}).`)
 }

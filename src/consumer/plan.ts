@@ -1,3 +1,4 @@
+import { TidemarkError } from '../errors.ts'
 import { RisingWater } from '../inbox/high-water.ts'
 import type { HighWater } from '../inbox/high-water.ts'
 import { inboxIdentity } from '../inbox/identity.ts'
@@ -78,7 +79,7 @@ class Planning {
   take(entry: Entry): Step | Promise<Step> {
     const { record } = entry
     const envelope = (entry.envelope ??= readEnvelope(record, this.#settings.envelope))
-    const handler = envelope.type === null ? undefined : this.#settings.routes.find(record.topic, envelope.type)
+    const handler = this.#settings.routes.find(record.topic, envelope.type)
     if (handler === undefined) {
       if (envelope.type === null && envelope.undecodable !== undefined) return this.#bury(entry, null, envelope.undecodable)
       this.#skipped.set(envelope.type ?? '', (this.#skipped.get(envelope.type ?? '') ?? 0) + 1)
@@ -111,11 +112,18 @@ class Planning {
       if (!isPromiseLike(message)) return this.#add(entry, handler, message, inboxId)
       return message.then(
         (decoded) => this.#add(entry, handler, decoded, inboxId),
-        (error: unknown) => this.#bury(entry, handler, error),
+        (error: unknown) => this.#undecoded(entry, handler, error),
       )
     } catch (error) {
-      return this.#bury(entry, handler, error)
+      return this.#undecoded(entry, handler, error)
     }
+  }
+
+  /** What the codec needs may be away: then what precedes the message is done, and it waits at the head of the next batch. Nobody is charged. */
+  #undecoded(entry: Entry, handler: Handler, error: unknown): Step {
+    if (!TidemarkError.is(error) || !error.retryable) return this.#bury(entry, handler, error)
+    if (this.#taken === 0) throw error
+    return 'full'
   }
 
   #add(entry: Entry, handler: Handler, message: Message, inboxId: string | null): Step {

@@ -10,7 +10,8 @@ export interface Codec {
   encode(data: unknown): Buffer | Promise<Buffer>
   /**
    * Bytes to data of the schema's input. `contentType` is what the record says, `null` where it says nothing.
-   * May throw; the message is then undecodable, and kept with its bytes.
+   * May throw; the message is then undecodable, and kept with its bytes. A `TidemarkError` that is retryable (`SCHEMA_UNAVAILABLE`) says that
+   * what the codec needs is away: the consumer waits, and tries again, charged to nobody.
    */
   decode(bytes: Buffer, contentType: string | null): unknown
 }
@@ -42,6 +43,7 @@ function encodeJson(data: unknown): Buffer {
 }
 
 function decodeJson(bytes: Buffer, contentType: string | null): unknown {
+  refuseFrame(bytes)
   if (!isJsonContentType(contentType)) {
     throw new TidemarkError('MESSAGE_UNDECODABLE', `Expected JSON, got content type "${contentType}".`, {
       remedy: 'Give the event a codec that reads it.',
@@ -52,16 +54,21 @@ function decodeJson(bytes: Buffer, contentType: string | null): unknown {
 
 /** Parses JSON without ever quoting it: the parser's own message would repeat a part of the data. */
 export function parseJson(bytes: Buffer): unknown {
-  const frame = readSchemaRegistryFrame(bytes)
-  if (frame !== null) {
-    throw new TidemarkError('MESSAGE_UNDECODABLE', `Expected JSON, got bytes framed for a schema registry (schema id ${frame.schemaId}).`, {
-      remedy: 'Give the event the codec schemaRegistryFraming(…).',
-    })
-  }
+  refuseFrame(bytes)
   const text = decodeUtf8(bytes)
   try {
     return JSON.parse(text) as unknown
   } catch {
     throw new TidemarkError('MESSAGE_UNDECODABLE', `Expected JSON, got ${bytes.length} bytes of text that are not.`)
   }
+}
+
+/** Never mistaken: no JSON begins with a zero byte. */
+function refuseFrame(bytes: Buffer): void {
+  const frame = readSchemaRegistryFrame(bytes)
+  if (frame === null) return
+  throw new TidemarkError('MESSAGE_UNDECODABLE', `Expected JSON, got bytes framed for a schema registry (schema id ${frame.schemaId}).`, {
+    details: { schemaId: frame.schemaId },
+    remedy: 'Give the event the codec schemaRegistryFraming(…).',
+  })
 }

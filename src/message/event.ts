@@ -28,6 +28,11 @@ export interface EventOptions<Schema extends StandardSchemaV1> {
   readonly topic?: string
   /** Bytes and back. @default JSON */
   readonly codec?: Codec
+  /**
+   * Records of the topic that name no type are this event, as programs write them that know no envelope. One event of a topic in a group at most.
+   * @default false: such records are skipped and counted
+   */
+  readonly untyped?: boolean
 }
 
 /** An event as publishers and handlers share it. Make it with `event`. */
@@ -39,6 +44,7 @@ export interface EventDefinition<Type extends string = string, Schema extends St
   readonly schema: Schema
   readonly upcasters: Readonly<Record<number, Upcaster>>
   readonly codec: Codec
+  readonly untyped: boolean
   // A method, so that a definition of any schema is still an EventDefinition.
   key(data: InferInput<Schema>): string
 }
@@ -57,7 +63,7 @@ export function event<Type extends string, Schema extends StandardSchemaV1>(
   type: Type,
   options: EventOptions<Schema>,
 ): EventDefinition<Type, Schema> {
-  const { aggregate, schema, key, version = 1, upcasters = {}, codec = jsonCodec } = options
+  const { aggregate, schema, key, version = 1, upcasters = {}, codec = jsonCodec, untyped = false } = options
   const topic = options.topic ?? topicOf(aggregate)
   if (type === '' || hasUnstorable(type)) throw invalid(type, 'its type must be a text that is not empty')
   if (!isTopicName(topic) || !isTopicName(topicOf(aggregate))) {
@@ -67,7 +73,7 @@ export function event<Type extends string, Schema extends StandardSchemaV1>(
     throw invalid(type, 'its schema is not a Standard Schema (zod, valibot, ArkType …)')
   if (!Number.isInteger(version) || version < 1) throw invalid(type, `its version must be a whole number from 1 on, got ${version}`)
   checkUpcasters(type, version, upcasters)
-  return Object.freeze({ type, aggregate, topic, version, schema, upcasters: Object.freeze({ ...upcasters }), codec, key })
+  return Object.freeze({ type, aggregate, topic, version, schema, upcasters: Object.freeze({ ...upcasters }), codec, untyped, key })
 }
 
 function checkUpcasters(type: string, version: number, upcasters: Readonly<Record<number, Upcaster>>): void {
