@@ -1,8 +1,8 @@
-import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process'
 
 const running = new Set<ChildProcess>()
 let exitIsWatched = false
+let kernelEndsChildren: boolean | undefined
 
 /**
  * Starts a program that ends with this process, whatever ends that: by the kernel on Linux, elsewhere unless it is SIGKILL. Rejects if it
@@ -18,9 +18,12 @@ export async function startChild(command: readonly string[], options: SpawnOptio
   return child
 }
 
+/** util-linux has the option, BusyBox does not. */
 function untilWeEnd(): readonly string[] {
-  const setpriv = '/usr/bin/setpriv'
-  return process.platform === 'linux' && existsSync(setpriv) ? [setpriv, '--pdeathsig', 'KILL'] : []
+  if (process.platform !== 'linux') return []
+  const command = ['setpriv', '--pdeathsig', 'KILL'] as const
+  kernelEndsChildren ??= spawnSync(command[0], [...command.slice(1), 'true'], { stdio: 'ignore' }).status === 0
+  return kernelEndsChildren ? command : []
 }
 
 function killAllAtExit(): void {

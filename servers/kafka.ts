@@ -101,8 +101,8 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaClust
       const file = propertiesFile({ ...nodeSettings(place, places), ...settings, ...options.properties })
       return node.format(file, clusterId, scramArguments(options.sasl?.users ?? {}))
     }
-    await Promise.all(nodes.map((node, index) => format(node, places[index]!)))
-    await Promise.all(nodes.map((node) => node.start(nodes.length)))
+    await allToTheEnd(nodes.map((node, index) => format(node, places[index]!)))
+    await startAll(nodes)
     const brokersOf = (listener: ClientListener): readonly string[] => nodes.map((node) => node.address(listener))
     return { brokers: brokersOf(plainListener), brokersOf, ca, nodes, directory, stop, [Symbol.asyncDispose]: stop }
   } catch (error) {
@@ -115,6 +115,24 @@ async function securitySettings(directory: string, { sasl, tls, environment }: K
   const certificate = tls === true ? await makeCertificate(directory, environment) : { settings: {}, ca: '' }
   const logins = sasl === undefined ? {} : saslSettings(secureListeners(true, tls === true), sasl.users)
   return { settings: { ...certificate.settings, ...logins }, ca: certificate.ca }
+}
+
+/** If one fails, the others would wait for it in vain. */
+async function startAll(nodes: readonly KafkaNode[]): Promise<void> {
+  const starts = nodes.map((node) => node.start(nodes.length))
+  try {
+    await Promise.all(starts)
+  } catch (error) {
+    await Promise.all(nodes.map((node) => node.kill()))
+    await Promise.allSettled(starts)
+    throw error
+  }
+}
+
+/** Nothing may still run in a directory that is removed because of the first failure. */
+async function allToTheEnd(work: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(work)
+  await Promise.all(work)
 }
 
 async function choosePlaces(home: string, { nodes = 1, sasl, tls }: KafkaOptions): Promise<readonly NodePlace[]> {

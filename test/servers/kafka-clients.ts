@@ -1,5 +1,6 @@
 import { Admin, type AdminOptions, Consumer, Producer, stringDeserializers, stringSerializers } from '@platformatic/kafka'
 import { afterEach } from 'vitest'
+import { uniqueName } from '../support/kafka.ts'
 
 const closers: (() => Promise<void>)[] = []
 
@@ -31,7 +32,7 @@ export async function send(brokers: readonly string[], topic: string, value: str
 
 /** The texts of a topic from its start up to the first that is `last`. */
 export async function read(brokers: readonly string[], topic: string, last: string, reaching: Reaching = {}): Promise<readonly string[]> {
-  const settings = { clientId: 'test', bootstrapBrokers: [...brokers], groupId: `${topic}-reader`, ...reaching }
+  const settings = { clientId: 'test', bootstrapBrokers: [...brokers], groupId: uniqueName('reader'), ...reaching }
   const client = new Consumer({ ...settings, deserializers: stringDeserializers })
   closers.push(() => client.close())
   const stream = await client.consume({ topics: [topic], mode: 'earliest' })
