@@ -1,4 +1,5 @@
 import { TidemarkError } from '../../src/errors.ts'
+import { formatCoordinate } from '../../src/message/coordinate.ts'
 import type {
   Appender,
   AssignedPartition,
@@ -7,6 +8,7 @@ import type {
   Fetched,
   FetchOptions,
   FetchPosition,
+  Header,
   Membership,
   MembershipOptions,
   SequencedRecord,
@@ -14,6 +16,7 @@ import type {
   Topic,
   TopicSpec,
 } from '../../src/message/port.ts'
+import { coordinateHeader } from '../../src/message/wire.ts'
 
 /** A broker of which one case sees only names of its own: cases that share a cluster do not meet. Names that no broker takes are passed on as they are. */
 export class NamespacedBroker implements Broker {
@@ -41,7 +44,11 @@ export class NamespacedBroker implements Broker {
     const appender = await this.#told(() => this.#broker.appender(mine))
     const record = (one: SequencedRecord): SequencedRecord => {
       const coordinate = one.coordinate === null ? null : { ...one.coordinate, sourceEpoch: source(one.coordinate.sourceEpoch) }
-      return { ...one, topic: this.#in(one.topic), coordinate }
+      const headers = one.headers.map(([name, value]): Header => {
+        const isCoordinate = name === coordinateHeader && coordinate !== null
+        return [name, isCoordinate ? formatCoordinate(coordinate) : value]
+      })
+      return { ...one, topic: this.#in(one.topic), headers, coordinate }
     }
     return {
       get last() {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Case } from '../case.ts'
-import { type BrokerFixture, coordinate, from, readAll, reader, record, rejects, sender, texts } from './fixture.ts'
+import { type BrokerFixture, coordinate, from, readAll, reader, record, rejects, sender, texts, withHeader } from './fixture.ts'
 
 /** Who may append, what is refused, and what a repeated page does. */
 export const appendCases: readonly Case<BrokerFixture>[] = [
@@ -86,7 +86,9 @@ export const appendCases: readonly Case<BrokerFixture>[] = [
       // Its successor does not know how far it came, and cuts the pages differently.
       const next = await connect()
       const second = await next.appender({ sourceEpoch: 'source.1', generation: 1, stream: 0, epoch: 2, topics: ['t'] })
-      const page = ['b', 'c', 'd'].map((value, i) => ({ ...record('t', 1, value), coordinate: coordinate('source.1', 0, 1, i + 2) }))
+      const page = ['b', 'c', 'd'].map((value, i) =>
+        withHeader({ ...record('t', 1, value), coordinate: coordinate('source.1', 0, 1, i + 2) }),
+      )
       await second.append(page)
       await second.append(page)
       assert.deepEqual(texts(await readAll(await reader(broker, 't'), from('t', 2))).sort(), ['a', 'b', 'c', 'd'])
@@ -110,7 +112,7 @@ export const appendCases: readonly Case<BrokerFixture>[] = [
     async run({ connect }) {
       const broker = await connect({ maxRecordBytes: 1_000 })
       await broker.topics([{ name: 't', partitions: 1 }])
-      const { send } = await sender(broker, 't')
+      const { send } = await sender(broker, 't', { header: false })
       const tooLarge = record('t', 0, Buffer.alloc(900), { headers: [['h', 'x'.repeat(200)]] })
       const refusals = await send(
         record('t', 0, 'a'),
@@ -135,7 +137,7 @@ export const appendCases: readonly Case<BrokerFixture>[] = [
     async run({ connect }) {
       const broker = await connect({ maxRecordBytes: 1_000 })
       await broker.topics([{ name: 't', partitions: 1 }])
-      const { send } = await sender(broker, 't')
+      const { send } = await sender(broker, 't', { header: false })
       const of = (key: string, value: string | Buffer): ReturnType<typeof record> => record('t', 0, value, { key: Buffer.from(key) })
       const refusals = await send(of('k', 'a'), of('k', Buffer.alloc(1_000)), of('k', 'b'), of('other', 'c'))
       assert.deepEqual(
@@ -151,7 +153,8 @@ export const appendCases: readonly Case<BrokerFixture>[] = [
       const broker = await connect()
       await broker.topics([{ name: 't', partitions: 1 }])
       const size = broker.traits.maxRecordBytes
-      const refusals = await (await sender(broker, 't')).send(record('t', 0, Buffer.alloc(size)), record('t', 0, Buffer.alloc(size + 1)))
+      const { send } = await sender(broker, 't', { header: false })
+      const refusals = await send(record('t', 0, Buffer.alloc(size)), record('t', 0, Buffer.alloc(size + 1)))
       assert.deepEqual(
         refusals.map(({ index }) => index),
         [1],

@@ -14,7 +14,7 @@ export const fetchCases: readonly Case<BrokerFixture>[] = [
       const membership = await reader(broker, 't')
       const [some] = await membership.fetch(from('t', 1), { maxBytes: 5_500, maxWaitMs: 0 })
       assert.ok(some!.records.length >= 1 && some!.records.length <= 6, `${some!.records.length} records`)
-      assert.equal(some!.nextOffset, some!.records.at(-1)!.offset + 1)
+      assert.ok(some!.nextOffset > some!.records.at(-1)!.offset)
       const [one] = await membership.fetch(from('t', 1), { maxBytes: 1, maxWaitMs: 0 })
       assert.equal(one!.records.length, 1)
     },
@@ -81,7 +81,8 @@ export const fetchCases: readonly Case<BrokerFixture>[] = [
       await broker.topics([{ name: 't', partitions: 2 }])
       const membership = await reader(broker, 't')
       for (const [i, source] of [broker, other].entries()) {
-        const waiting = membership.fetch(from('t', 2, i), { maxBytes: 1e6, maxWaitMs: 60_000 })
+        const ends = (await broker.offsets('t', 'latest')).map((offset, partition) => ({ topic: 't', partition, offset }))
+        const waiting = membership.fetch(ends, { maxBytes: 1e6, maxWaitMs: 60_000 })
         await fixture.elapse(40)
         await (await sender(source, 't', { source: `s${i}.1` })).send(record('t', 0, `${i}`), record('t', 1, `${i}`))
         assert.ok((await settled(fixture, waiting)).some(({ records }) => records.length > 0))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type ErrorCode, TidemarkError } from '../../errors.ts'
-import type { Coordinate } from '../../message/coordinate.ts'
+import { type Coordinate, formatCoordinate } from '../../message/coordinate.ts'
 import type {
   Appender,
   AssignedPartition,
@@ -15,6 +15,7 @@ import type {
   Refusal,
   SequencedRecord,
 } from '../../message/port.ts'
+import { coordinateHeader } from '../../message/wire.ts'
 
 /** What a case asks of the subject for one of its brokers. */
 export interface BrokerSettings {
@@ -90,12 +91,14 @@ export interface SenderOptions {
   readonly epoch?: number
   /** Where to go on. @default tick 1 */
   readonly tick?: number
+  /** Whether records carry their coordinate as a header, too, as a relay's do. `false` where a case counts bytes or headers. @default true */
+  readonly header?: boolean
 }
 
 export async function sender(
   broker: Broker,
   topic: string,
-  { source = 'source.1', stream = 0, epoch = 1, tick = 1 }: SenderOptions = {},
+  { source = 'source.1', stream = 0, epoch = 1, tick = 1, header = true }: SenderOptions = {},
 ): Promise<Sender> {
   const appender = await broker.appender({ sourceEpoch: source, generation: 1, stream, epoch, topics: [topic] })
   let page: SequencedRecord[] = []
@@ -103,11 +106,19 @@ export async function sender(
   return {
     appender,
     send(...records) {
-      page = records.map((one) => ({ ...one, coordinate: coordinate(source, stream, tick, (seq += 1)) }))
+      page = records.map((one) => {
+        const record = { ...one, coordinate: coordinate(source, stream, tick, (seq += 1)) }
+        return header ? withHeader(record) : record
+      })
       return appender.append(page)
     },
     sendAgain: () => appender.append(page),
   }
+}
+
+/** The record as a relay would send it. */
+export function withHeader(record: SequencedRecord & { readonly coordinate: Coordinate }): SequencedRecord {
+  return { ...record, headers: [...record.headers, [coordinateHeader, formatCoordinate(record.coordinate)]] }
 }
 
 export function coordinate(sourceEpoch: string, stream: number, tick: number, seq: number): Coordinate {

@@ -102,7 +102,7 @@ export const logCases: readonly Case<BrokerFixture>[] = [
         ['', 'no name'],
       ]
       await (
-        await sender(broker, 't')
+        await sender(broker, 't', { header: false })
       ).send(record('t', 0, 'x', { headers }), record('t', 0, 'y', { headers: [['a', 'third']] }), record('t', 0, 'z'))
       const records = await readAll(await reader(broker, 't'), from('t', 1))
       const inBytes = (list: readonly Header[]): unknown[] =>

@@ -136,7 +136,12 @@ export const topicCases: readonly Case<BrokerFixture>[] = [
       assert.deepEqual(await broker.offsets('t', 'earliest'), [0, 0, 0])
       const records = await readAll(await reader(broker, 't'), from('t', 3))
       assert.equal(latest[1], 0)
-      for (const partition of [0, 2]) assert.equal(latest[partition], records.findLast((r) => r.partition === partition)!.offset + 1)
+      for (const partition of [0, 2]) {
+        const last = records.findLast((one) => one.partition === partition)!
+        assert.ok(latest[partition]! > last.offset)
+        const after = { topic: 't', partition, offset: latest[partition]! }
+        assert.deepEqual(await (await reader(broker, 't')).fetch([after], { maxBytes: 1e6, maxWaitMs: 0 }), [])
+      }
       await rejects(broker.offsets('nowhere', 'latest'), 'TOPIC_UNKNOWN')
     },
   },
@@ -152,7 +157,9 @@ export const topicCases: readonly Case<BrokerFixture>[] = [
       }
       const records = await readAll(await reader(broker, 't'), from('t', 2))
       const [a, , b, , c] = records
-      const at = async (ms: number): Promise<number> => (await broker.offsets('t', new Date(ms)))[0]!
+      // An offset without a record, such as Kafka's mark of a transaction's end, is as good as the next one with a record.
+      const next = (offset: number): number => records.find((one) => one.offset >= offset)?.offset ?? offset
+      const at = async (ms: number): Promise<number> => next((await broker.offsets('t', new Date(ms)))[0]!)
       const end = (await broker.offsets('t', 'latest'))[0]!
       assert.equal(await at(a!.timestamp - 1_000), a!.offset)
       assert.equal(await at(a!.timestamp), a!.offset)
@@ -160,7 +167,7 @@ export const topicCases: readonly Case<BrokerFixture>[] = [
       assert.equal(await at(b!.timestamp), b!.offset)
       assert.equal(await at(b!.timestamp + 1), c!.offset)
       assert.equal(await at(c!.timestamp + 1_000_000), end)
-      assert.deepEqual(await broker.offsets('t', new Date(c!.timestamp)), [c!.offset, 0])
+      assert.deepEqual((await broker.offsets('t', new Date(c!.timestamp))).map(next), [c!.offset, next(0)])
     },
   },
 ]

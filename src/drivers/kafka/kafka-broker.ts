@@ -143,7 +143,7 @@ export class KafkaBroker implements Broker {
     const { fenceStreams = false, transactionalIdPrefix = 'tidemark', compression = 'none' } = this.#options
     const { deliveryTimeoutMs = 30_000, requestTimeoutMs = 30_000 } = this.#options
     const transactionalId = fenceStreams ? `${transactionalIdPrefix}.${sourceLife(claim.sourceEpoch).source}.${claim.stream}` : null
-    const appender: KafkaAppender = await KafkaAppender.open({
+    const appender = await KafkaAppender.open({
       cluster: this.#cluster,
       directory: this.#directory,
       limits: this.#limits,
@@ -156,10 +156,12 @@ export class KafkaBroker implements Broker {
       deliveryTimeoutMs,
       requestTimeoutMs,
       name: `stream ${claim.sourceEpoch}/${claim.stream} ${randomUUID().slice(0, 8)}`,
-      closed: () => void this.#appenders.delete(appender),
+      closed: (closing) => void this.#appenders.delete(closing),
     })
     this.#appenders.add(appender)
-    return appender
+    if (!this.#closed) return appender
+    await appender.close()
+    throw brokerClosed('broker')
   }
 
   async join(options: MembershipOptions, listener: AssignmentListener): Promise<KafkaMembership> {

@@ -53,6 +53,7 @@ export class SequenceLost extends Error {}
 export class BatchSender {
   readonly #parts: BatchSenderParts
   readonly #sequences = new Map<string, number>()
+  #ends = new Map<string, Map<number, number>>()
 
   constructor(parts: BatchSenderParts) {
     this.#parts = parts
@@ -61,6 +62,13 @@ export class BatchSender {
   /** After the session got a new identity. */
   restart(): void {
     this.#sequences.clear()
+  }
+
+  /** Where each partition of the last page ends at least, as far as the brokers said. */
+  takeEnds(): Map<string, Map<number, number>> {
+    const ends = this.#ends
+    this.#ends = new Map()
+    return ends
   }
 
   /** Resolves when everything is in the log but what was refused. Rejects when the outcome is unknown, or nothing will mend it. */
@@ -161,6 +169,7 @@ export class BatchSender {
       const { baseSequence, count } = queue.open!
       this.#sequences.set(`${queue.topic}/${queue.partition}`, addToSequence(baseSequence, count))
       queue.appended()
+      if (answer.baseOffset >= 0) this.#noteEnd(queue, answer.baseOffset + count)
       return null
     }
     if (objections.has(name)) {
@@ -182,6 +191,12 @@ export class BatchSender {
     if (!error.retryable) throw error
     this.#parts.directory.forget(queue.topic)
     return error
+  }
+
+  #noteEnd({ topic, partition }: PartitionQueue, offset: number): void {
+    const ends = this.#ends.get(topic)
+    if (ends === undefined) this.#ends.set(topic, new Map([[partition, offset]]))
+    else ends.set(partition, offset)
   }
 }
 

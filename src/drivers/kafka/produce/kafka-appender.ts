@@ -1,5 +1,5 @@
 import { TidemarkError } from '../../../errors.ts'
-import type { Clock } from '../../../internal/clock.ts'
+import { type Clock, pause } from '../../../internal/clock.ts'
 import { appendUnderWay, brokerClosed, noSuchPartition, streamFenced } from '../../../message/broker-error.ts'
 import { type Coordinate, compareCoordinates, formatCoordinate } from '../../../message/coordinate.ts'
 import { checkPage, lastCoordinate } from '../../../message/page.ts'
@@ -30,7 +30,7 @@ export interface KafkaAppenderParts {
   readonly deliveryTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly name: string
-  readonly closed: () => void
+  readonly closed: (appender: KafkaAppender) => void
 }
 
 /**
@@ -98,7 +98,7 @@ export class KafkaAppender implements Appender {
     if (this.#closed) return
     this.#closed = true
     this.#parts.cluster.endLane(this.#lane)
-    this.#parts.closed()
+    this.#parts.closed(this)
   }
 
   get #lane(): string {
@@ -150,8 +150,23 @@ export class KafkaAppender implements Appender {
     refusals.push(...(await this.#sender.send(queues)))
     await this.#session.end(true)
     this.#doubt = false
+    const ends = this.#sender.takeEnds()
+    if (this.#session.transactional) await this.#untilVisible(ends)
     this.#noteAcked(page, refusals)
     return refusals.sort((a, b) => a.index - b.index)
+  }
+
+  /** A commit is durable before readers see it: the marks that end the transaction are written to the partitions after it. */
+  async #untilVisible(ends: ReadonlyMap<string, ReadonlyMap<number, number>>): Promise<void> {
+    const { cluster, clock } = this.#parts
+    const until = clock.elapsed() + this.#parts.deliveryTimeoutMs
+    for (const [topic, partitions] of ends) {
+      for (;;) {
+        const seen = await listOffsets(cluster, clock, topic, 'latest', [...partitions.keys()])
+        if ([...partitions].every(([partition, end]) => seen.get(partition)! >= end) || clock.elapsed() >= until) break
+        await pause(clock, 2)
+      }
+    }
   }
 
   /** Rejects, before anything is sent, with `TOPIC_UNKNOWN` or `TOPIC_MISMATCH`. */

@@ -12,6 +12,8 @@ export interface ProduceAnswer {
   readonly partition: number
   readonly errorCode: number
   readonly errorMessage: string | null
+  /** Of the batch's first record; -1 where the broker does not know any more. */
+  readonly baseOffset: number
   /** Records the broker objects to, by their place in the batch. */
   readonly recordErrors: readonly { readonly index: number; readonly message: string | null }[]
 }
@@ -61,7 +63,8 @@ function parseReply(_correlationId: number, _apiKey: number, _apiVersion: number
 function readPartition(reader: Reader, topic: string): ProduceAnswer {
   const partition = reader.readInt32()
   const errorCode = reader.readInt16()
-  reader.skip(24)
+  const baseOffset = Number(reader.readInt64())
+  reader.skip(16)
   const recordErrors = reader.readArray((r) => ({ index: r.readInt32(), message: r.readNullableString() }))
-  return { topic, partition, errorCode, recordErrors, errorMessage: reader.readNullableString() }
+  return { topic, partition, errorCode, baseOffset, recordErrors, errorMessage: reader.readNullableString() }
 }

@@ -24,6 +24,8 @@ export interface LogReaderParts {
 const longestHoldMs = 500
 /** Requests to one broker at a time, each over a connection of its own: one may wait for quiet partitions while another brings the busy ones. */
 const slotsOfNode = 3
+/** An election, or a topic that was made a moment ago, is waited for beyond the caller's time; what cannot be read after that is an error. */
+const patienceMs = 2_000
 /** Before metadata that turned out wrong is looked up again. */
 const pauseMs = 50
 
@@ -72,22 +74,30 @@ export class LogReader {
     signal?.addEventListener('abort', onAbort)
     const keys = new Set(from.map(keyOf))
     this.#calls.add(keys)
-    for (const key of keys) this.#troubles.delete(key)
+    for (const key of keys) {
+      this.#troubles.delete(key)
+      // That there was nothing is not worth keeping.
+      if (this.#ready.get(key)?.found === null) this.#ready.delete(key)
+    }
+    const first = from.length === 0 ? 0 : this.#turn++ % from.length
+    const inTurn = [...from.slice(first), ...from.slice(0, first)]
     // What was found empty, so that a call that may not wait knows when it has seen everything.
     const empty = new Set<string>()
     try {
       for (;;) {
         if (this.#closed) throw brokerClosed('membership')
-        const wanted = await this.#resolve(from)
+        const wanted = await this.#resolve(inTurn)
         if (signal?.aborted === true) return []
         const found = this.#take(wanted, maxBytes, empty)
         if (found.length > 0) return found
         const leftMs = until - clock.elapsed()
-        if (leftMs <= 0 && wanted.every(({ key }) => empty.has(key) || this.#troubles.has(key))) return this.#nothing(wanted)
-        if (leftMs <= 0 && maxWaitMs > 0) return this.#nothing(wanted)
+        const isPatient = leftMs > -patienceMs && this.#troubles.size > 0 && wanted.some(({ key }) => this.#troubles.has(key))
+        if (leftMs <= 0 && !isPatient && (maxWaitMs > 0 || wanted.every(({ key }) => empty.has(key) || this.#troubles.has(key)))) {
+          return this.#nothing(wanted)
+        }
         const news = this.#news.promise
         this.#ask(wanted, Math.max(0, Math.min(leftMs, longestHoldMs)), maxBytes)
-        await this.#wait(news, maxWaitMs > 0 ? leftMs : null)
+        await this.#wait(news, leftMs > 0 ? leftMs : maxWaitMs > 0 ? patienceMs : null)
         if (this.#closed) return []
       }
     } finally {
@@ -106,9 +116,8 @@ export class LogReader {
   }
 
   async #resolve(from: readonly FetchPosition[]): Promise<Wanted[]> {
-    const first = from.length === 0 ? 0 : this.#turn++ % from.length
     const wanted: Wanted[] = []
-    for (const position of [...from.slice(first), ...from.slice(0, first)]) {
+    for (const position of from) {
       wanted.push({ ...position, key: keyOf(position), topicInfo: await this.#parts.directory.of(position) })
     }
     return wanted
