@@ -5,7 +5,7 @@ import type { StreamClaim, Topic } from './port.ts'
  * The errors of the broker port, so that every driver says the same in the same case.
  */
 
-export function brokerClosed(what: 'broker' | 'appender' | 'membership'): TidemarkError {
+export function brokerClosed(what: 'broker' | 'appender' | 'membership' | 'reader'): TidemarkError {
   return new TidemarkError('BROKER_CLOSED', `This ${what} was closed.`)
 }
 

@@ -9,6 +9,7 @@ import type {
   FetchOptions,
   FetchPosition,
   Header,
+  LogReader,
   Membership,
   MembershipOptions,
   SequencedRecord,
@@ -72,19 +73,16 @@ export class NamespacedBroker implements Broker {
     const { group, topics } = options
     const mine = { ...options, group: group === '' ? '' : `${this.#prefix}${group}`, topics: topics.map((topic) => this.#in(topic)) }
     const membership = await this.#told(() => this.#broker.join(mine, inner))
-    const position = (one: FetchPosition): FetchPosition => ({ ...one, topic: this.#in(one.topic) })
     return {
-      fetch: async (from: readonly FetchPosition[], fetching: FetchOptions): Promise<readonly Fetched[]> => {
-        const found = await this.#told(() => membership.fetch(from.map(position), fetching))
-        return found.map((one) => ({
-          ...one,
-          topic: this.#out(one.topic),
-          records: one.records.map((record) => ({ ...record, topic: this.#out(record.topic) })),
-        }))
-      },
-      commit: (offsets) => membership.commit(offsets.map(position)),
+      fetch: (from, fetching) => this.#fetch(membership, from, fetching),
+      commit: (offsets) => membership.commit(offsets.map((position) => this.#position(position))),
       leave: () => membership.leave(),
     }
+  }
+
+  reader(): LogReader {
+    const reader = this.#broker.reader()
+    return { fetch: (from, fetching) => this.#fetch(reader, from, fetching), close: () => reader.close() }
   }
 
   offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
@@ -97,6 +95,20 @@ export class NamespacedBroker implements Broker {
 
   close(): Promise<void> {
     return this.#broker.close()
+  }
+
+  async #fetch(reader: Pick<LogReader, 'fetch'>, from: readonly FetchPosition[], options: FetchOptions): Promise<readonly Fetched[]> {
+    const positions = from.map((position) => this.#position(position))
+    const found = await this.#told(() => reader.fetch(positions, options))
+    return found.map((one) => ({
+      ...one,
+      topic: this.#out(one.topic),
+      records: one.records.map((record) => ({ ...record, topic: this.#out(record.topic) })),
+    }))
+  }
+
+  #position(one: FetchPosition): FetchPosition {
+    return { ...one, topic: this.#in(one.topic) }
   }
 
   #in(topic: string): string {

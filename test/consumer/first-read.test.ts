@@ -204,6 +204,7 @@ describe('a topic that gets more partitions', () => {
       topics: (specs) => broker.topics(specs),
       appender: (claim) => broker.appender(claim),
       join: (options, listener) => broker.join(options, listener),
+      reader: () => broker.reader(),
       offsets: (topic, place) => broker.offsets(topic, place),
       committed: async () => [null, null],
       close: () => broker.close(),

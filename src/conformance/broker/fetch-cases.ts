@@ -118,6 +118,25 @@ export const fetchCases: readonly Case<BrokerFixture>[] = [
     },
   },
   {
+    name: 'a reader that is no member reads, and closing it ends what waits',
+    async run(fixture) {
+      const broker = await fixture.connect()
+      await broker.topics([{ name: 't', partitions: 1 }])
+      await (await sender(broker, 't')).send(record('t', 0, 'a'))
+      const alone = broker.reader()
+      const [found] = await alone.fetch(from('t', 1), { maxBytes: 1e6, maxWaitMs: 0 })
+      assert.deepEqual(texts(found!.records), ['a'])
+      const waiting = alone.fetch(from('t', 1, found!.nextOffset), { maxBytes: 1e6, maxWaitMs: 60_000 })
+      await fixture.elapse(20)
+      await alone.close()
+      assert.deepEqual(await settled(fixture, waiting), [])
+      await rejects(alone.fetch(from('t', 1), { maxBytes: 1e6, maxWaitMs: 0 }), 'BROKER_CLOSED')
+      const other = broker.reader()
+      await broker.close()
+      await rejects(other.fetch(from('t', 1), { maxBytes: 1e6, maxWaitMs: 0 }), 'BROKER_CLOSED')
+    },
+  },
+  {
     name: 'a partition out of range does not keep the others from being read',
     async run({ connect }) {
       const broker = await connect()

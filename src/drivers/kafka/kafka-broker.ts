@@ -85,6 +85,7 @@ export class KafkaBroker implements Broker {
   readonly #limits: TopicLimits
   readonly #members = new Set<KafkaMembership>()
   readonly #appenders = new Set<KafkaAppender>()
+  readonly #readers = new Set<LogReader>()
   #closed = false
 
   /** Throws `CONFIG_INVALID` for addresses that are none. */
@@ -185,7 +186,7 @@ export class KafkaBroker implements Broker {
       clock,
       lane: `group ${name}`,
     })
-    const reader = new LogReader({ cluster, directory, clock, name })
+    const reader = new LogReader({ cluster, directory, clock, name, as: 'membership' })
     const membership: KafkaMembership = new KafkaMembership({
       cluster,
       group,
@@ -203,6 +204,22 @@ export class KafkaBroker implements Broker {
       throw brokerClosed('broker')
     }
     return membership
+  }
+
+  reader(): LogReader {
+    this.#check()
+    const name = `reader ${randomUUID().slice(0, 8)}`
+    const closed = (): void => void this.#readers.delete(reader)
+    const reader: LogReader = new LogReader({
+      cluster: this.#cluster,
+      directory: this.#directory,
+      clock: this.#clock,
+      name,
+      as: 'reader',
+      closed,
+    })
+    this.#readers.add(reader)
+    return reader
   }
 
   async offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
@@ -249,6 +266,7 @@ export class KafkaBroker implements Broker {
     this.#closed = true
     for (const member of [...this.#members]) member.abandon()
     for (const appender of [...this.#appenders]) await appender.close()
+    for (const reader of this.#readers) await reader.close()
     await this.#cluster.close()
   }
 

@@ -84,7 +84,7 @@ export class KafkaMembership implements Membership {
   #end(): void {
     if (this.#closed) return
     this.#closed = true
-    this.#parts.reader.close()
+    void this.#parts.reader.close()
     this.#parts.ended()
   }
 }

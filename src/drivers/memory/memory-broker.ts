@@ -8,6 +8,7 @@ import type { AssignmentListener, Broker, BrokerTraits, MembershipOptions, Strea
 import { MemoryAppender } from './memory-appender.ts'
 import { MemoryLog } from './memory-log.ts'
 import { MemoryMembership } from './memory-membership.ts'
+import { MemoryReader } from './memory-reader.ts'
 
 export interface MemoryBrokerOptions {
   /** Shared by the brokers that are given it. @default a log of this broker's own */
@@ -37,6 +38,7 @@ export class MemoryBroker implements Broker {
   readonly #options: MemoryBrokerOptions
   readonly #log: MemoryLog
   readonly #members = new Set<MemoryMembership>()
+  readonly #readers = new Set<MemoryReader>()
   #closed = false
 
   constructor(options: MemoryBrokerOptions = {}) {
@@ -86,6 +88,13 @@ export class MemoryBroker implements Broker {
     return membership
   }
 
+  reader(): MemoryReader {
+    this.#check()
+    const reader: MemoryReader = new MemoryReader(this.#log, 'reader', () => this.#readers.delete(reader))
+    this.#readers.add(reader)
+    return reader
+  }
+
   async offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
     this.#check()
     return this.#log.topic(topic).offsets(at)
@@ -120,6 +129,7 @@ export class MemoryBroker implements Broker {
   async close(): Promise<void> {
     this.#closed = true
     for (const member of [...this.#members]) member.abandon()
+    for (const reader of this.#readers) await reader.close()
   }
 
   #check(): void {

@@ -6,6 +6,7 @@ import { GroupMember } from '../../message/group/group-member.ts'
 import { checkTopicSpecs } from '../../message/page.ts'
 import type { AssignmentListener, Broker, BrokerTraits, MembershipOptions, StreamClaim, Topic, TopicSpec } from '../../message/port.ts'
 import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
+import { DetachedReader } from './log/detached-reader.ts'
 import { HeadWatch } from './log/head-watch.ts'
 import { LogAppender } from './log/log-appender.ts'
 import { LogGroup } from './log/log-group.ts'
@@ -58,6 +59,7 @@ export class PostgresBroker implements Broker {
   readonly #watch: HeadWatch
   readonly #retention: LogRetention
   readonly #members = new Map<LogMembership, string>()
+  readonly #readers = new Set<DetachedReader>()
   #closed = false
 
   constructor(options: PostgresBrokerOptions) {
@@ -114,7 +116,7 @@ export class PostgresBroker implements Broker {
     const coordinator = new LogGroup({ store: this.#store, group, memberId: randomUUID(), changed })
     const joining = { clientId, topics: [...topics], sessionTimeoutMs, drainTimeoutMs }
     const member = new GroupMember({ coordinator, joining, listener, clock: this.#clock })
-    const reader = new LogReader({ store: this.#store, directory: this.#directory, watch: this.#watch, clock: this.#clock })
+    const reader = this.#newReader()
     const ended = (): void => void this.#members.delete(membership)
     const membership = new LogMembership({ store: this.#store, directory: this.#directory, reader, member, group, ended })
     this.#members.set(membership, group)
@@ -128,6 +130,12 @@ export class PostgresBroker implements Broker {
     }
     this.#retention.start()
     return membership
+  }
+
+  reader(): DetachedReader {
+    const reader = new DetachedReader(this.#newReader(), () => void this.#readers.delete(reader))
+    this.#readers.add(reader)
+    return reader
   }
 
   async offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
@@ -155,6 +163,7 @@ export class PostgresBroker implements Broker {
   async close(): Promise<void> {
     this.#closed = true
     for (const member of this.#members.keys()) member.abandon()
+    for (const reader of this.#readers) await reader.close()
     this.#watch.close()
     await this.#retention.close()
     await this.#store.close()
@@ -166,6 +175,10 @@ export class PostgresBroker implements Broker {
     if (row === undefined) throw topicUnknown(topic)
     this.#directory.learn([row])
     return row.key
+  }
+
+  #newReader(): LogReader {
+    return new LogReader({ store: this.#store, directory: this.#directory, watch: this.#watch, clock: this.#clock })
   }
 
   /** Reads afresh: what is remembered may be of a topic that was deleted. */

@@ -8,6 +8,7 @@ import type {
   AssignmentListener,
   Broker,
   BrokerTraits,
+  LogReader,
   Membership,
   MembershipOptions,
   StreamClaim,
@@ -37,6 +38,11 @@ export class SimulatedBroker implements Broker {
 
   offsets(topic: string, at: 'earliest' | 'latest' | Date): Promise<readonly number[]> {
     return this.#call('offsets', () => this.#server.broker.offsets(topic, at))
+  }
+
+  reader(): LogReader {
+    const inner = this.#server.broker.reader()
+    return { fetch: (from, options) => this.#call('fetch', () => inner.fetch(from, options)), close: () => inner.close() }
   }
 
   committed(group: string, topic: string): Promise<readonly (number | null)[]> {

@@ -73,6 +73,9 @@ export class WireRecorder implements Broker {
   }
 
   join = (): Promise<never> => Promise.reject(new Error('nobody reads the recorder'))
+  reader = (): never => {
+    throw new Error('nobody reads the recorder')
+  }
   offsets = (): Promise<never> => Promise.reject(new Error('nobody reads the recorder'))
   committed = (): Promise<never> => Promise.reject(new Error('nobody reads the recorder'))
   close = (): Promise<void> => Promise.resolve()

@@ -25,6 +25,7 @@ export function losingTheFirstReply(broker: Broker, wire: Wire): Broker {
     topics: (specs) => broker.topics(specs),
     appender: async (claim) => observed(await broker.appender(claim)),
     join: (options, listener) => broker.join(options, listener),
+    reader: () => broker.reader(),
     offsets: (topic, at) => broker.offsets(topic, at),
     committed: (group, topic) => broker.committed(group, topic),
     close: () => Promise.resolve(),

@@ -121,7 +121,7 @@ export class KafkaAppender implements Appender {
   async #readTail(): Promise<StreamTail> {
     const { cluster, clock, directory, claim, name } = this.#parts
     const there = new Set((await cluster.describe(claim.topics)).map((topic) => topic.name))
-    const reader = new LogReader({ cluster, clock, directory, name: `tail of ${name}` })
+    const reader = new LogReader({ cluster, clock, directory, name: `tail of ${name}`, as: 'reader' })
     const bounds = async (topic: string): Promise<{ start: number; end: number }[]> => {
       const [first, last] = await Promise.all((['earliest', 'latest'] as const).map((at) => listOffsets(cluster, clock, topic, at)))
       return [...first!.keys()].sort((a, b) => a - b).map((partition) => ({ start: first!.get(partition)!, end: last!.get(partition)! }))
@@ -129,7 +129,7 @@ export class KafkaAppender implements Appender {
     try {
       return await readStreamTail(reader, { ...claim, topics: claim.topics.filter((topic) => there.has(topic)) }, bounds)
     } finally {
-      reader.close()
+      await reader.close()
     }
   }
 
