@@ -104,6 +104,9 @@ export interface Broker {
    */
   join(membership: MembershipOptions, listener: AssignmentListener): Promise<Membership>
 
+  /** For whoever reads without being a member of a group: a look at a backlog, a replay. Opens nothing before the first fetch. */
+  reader(): LogReader
+
   /**
    * For each partition of the topic, an offset: the first one kept, the one after the last, or the first one whose record is not older than
    * the given time (the end where there is none). Rejects with `TOPIC_UNKNOWN`.
@@ -191,17 +194,24 @@ export interface AssignmentListener {
   failed(error: unknown): void
 }
 
-export interface Membership {
+/** Reads partitions. */
+export interface LogReader {
   /**
    * Reads from the given offsets on. Resolves at once when any partition has records or is out of range, else after `maxWaitMs` with nothing, or
    * when `signal` aborts. Returns at least one record of one partition that has any, however large; no partition waits for ever behind others.
    * Offsets are the caller's: nothing is remembered between calls, several calls may be under way, and partitions need not be assigned to be read.
    *
    * Rejects with `TOPIC_UNKNOWN`, and with `TOPIC_MISMATCH` where `topicId` is given and the topic was made anew. After a rejection that is
-   * retryable the membership goes on; call again.
+   * retryable it goes on; call again.
    */
   fetch(from: readonly FetchPosition[], options: FetchOptions): Promise<readonly Fetched[]>
 
+  /** Waiting fetches resolve with nothing, later ones reject with `BROKER_CLOSED`. */
+  close(): Promise<void>
+}
+
+/** One member of a group. It reads what it likes, assigned or not; see `LogReader.fetch`. */
+export interface Membership extends Pick<LogReader, 'fetch'> {
   /** Notes how far the group has come, for foreign tools only: Tidemark's own positions live in the service's database. */
   commit(offsets: readonly FetchPosition[]): Promise<void>
 
@@ -216,6 +226,20 @@ export interface FetchPosition extends TopicPartition {
   readonly offset: number
   /** The topic must still be this one. */
   readonly topicId?: string
+  /**
+   * Of the leader that wrote the record before `offset`, if known (`Fetched.leaders` tells): a broker that keeps leader epochs then answers
+   * `truncated` where the log has lost that record and others have taken its place. Others take no notice. `commit` does neither.
+   */
+  readonly leaderEpoch?: number
+}
+
+/** A stretch of a partition that was written under one leader. Epochs rise along the log. */
+export interface LeaderRun {
+  readonly leaderEpoch: number
+  /** Offset of the first record, or of a mark of the broker's, that was seen of it. */
+  readonly from: number
+  /** The offset after the last one that was seen of it. */
+  readonly to: number
 }
 
 export interface FetchOptions {
@@ -237,4 +261,14 @@ export interface Fetched extends TopicPartition {
   readonly nextOffset: number
   /** The asked offset is not in the log any more, or never was. `records` is empty. */
   readonly outOfRange?: { readonly startOffset: number }
+  /**
+   * The log has ended below the asked offset meanwhile, and has grown again: not what was read before it stands there now. `records` is empty. Only
+   * for positions with a `leaderEpoch`. `endOffset`: of what was read, nothing from there on is left.
+   */
+  readonly truncated?: { readonly endOffset: number }
+  /**
+   * Who wrote what was read, up to `nextOffset`, in order; the first may begin before the asked offset. Records cannot tell: what stands between
+   * them, aborted ones and marks of the broker's, has leaders, too. Only from brokers that keep leader epochs (Kafka).
+   */
+  readonly leaders?: readonly LeaderRun[]
 }

@@ -3,7 +3,7 @@ import type { Clock } from '../../../internal/clock.ts'
 import { deferred } from '../../../internal/deferred.ts'
 import { brokerClosed } from '../../../message/broker-error.ts'
 import { recordBytes } from '../../../message/page.ts'
-import type { Fetched, FetchOptions, FetchPosition } from '../../../message/port.ts'
+import type { Fetched, FetchOptions, FetchPosition, LogReader as LogReaderPort } from '../../../message/port.ts'
 import { decodeBatches } from '../record-batch/decode-batches.ts'
 import { listOffsets } from '../topics/list-offsets.ts'
 import type { TopicDirectory } from '../topics/topic-directory.ts'
@@ -18,6 +18,10 @@ export interface LogReaderParts {
   readonly clock: Clock
   /** Distinguishes this reader's connections from others'. */
   readonly name: string
+  /** Named in errors: what was closed. */
+  readonly as: 'membership' | 'reader'
+  /** Called once. @default nothing */
+  readonly closed?: () => void
 }
 
 /** The broker holds a request that finds nothing for at most so long. A position that changes meanwhile waits for it only if all slots are taken. */
@@ -46,7 +50,7 @@ interface Request {
  * Reads partitions from wherever they lie. What a reply brings for a call that is over, aborted or answered by another broker first, is kept for the
  * next call that asks for the same place, so that no reply is in vain and no request has to be called back.
  */
-export class LogReader {
+export class LogReader implements LogReaderPort {
   readonly #parts: LogReaderParts
   readonly #lane: string
   /** Requests by broker. */
@@ -85,7 +89,7 @@ export class LogReader {
     const empty = new Set<string>()
     try {
       for (;;) {
-        if (this.#closed) throw brokerClosed('membership')
+        if (this.#closed) throw brokerClosed(this.#parts.as)
         const wanted = await this.#resolve(inTurn)
         if (signal?.aborted === true) return []
         const found = this.#take(wanted, maxBytes, empty)
@@ -107,12 +111,13 @@ export class LogReader {
   }
 
   /** Ends connections; waiting calls resolve with nothing. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     for (let slot = 0; slot < slotsOfNode; slot++) this.#parts.cluster.endLane(`${this.#lane} ${slot}`)
     this.#ready.clear()
     this.#tell()
+    this.#parts.closed?.()
   }
 
   async #resolve(from: readonly FetchPosition[]): Promise<Wanted[]> {
