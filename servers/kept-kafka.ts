@@ -15,11 +15,10 @@ import { rm } from 'node:fs/promises'
 import { makeHome } from '../src/drivers/postgres/embedded/home.ts'
 import { liveLeases, writeLease } from '../src/drivers/postgres/embedded/leases.ts'
 import { withLock } from '../src/drivers/postgres/embedded/lock.ts'
-import { isAlive } from '../src/drivers/postgres/embedded/process-identity.ts'
 import { kafkaJars } from './jar-sets.ts'
 import { findJava } from './java.ts'
 import { bringUpBroker } from './kept/bring-up.ts'
-import { findBroker, type KeptBroker, readBroker } from './kept/broker-file.ts'
+import { findBroker, type KeptBroker } from './kept/broker-file.ts'
 import { homeAt, type KeptHome } from './kept/home.ts'
 import { stopBroker } from './kept/stop.ts'
 import { jars } from './maven.ts'
@@ -124,22 +123,20 @@ class KeptLease implements KeptKafkaLease {
   }
 
   async #revive(): Promise<void> {
+    const say = sayOf(this.#options)
     try {
-      const last = await readBroker(this.#home)
-      if (last !== null && isAlive(last)) return
-      this.#say('The Kafka broker is not running any more; it is started again.')
+      if ((await findBroker(this.#home)) !== null) return
       await locked(this.#home, this.#options, async () => {
-        if (this.#released === null) await bringUpBroker(this.#home, await startOptions(this.#options, true))
+        if (this.#released !== null || (await findBroker(this.#home)) !== null) return
+        say('The Kafka broker is not running any more; it is started again.')
+        await bringUpBroker(this.#home, await startOptions(this.#options, true))
       })
     } catch (error) {
-      this.#say(error instanceof Error ? error.message : String(error))
+      // The next look tries again.
+      say(error instanceof Error ? error.message : String(error))
     } finally {
       this.#reviving = null
     }
-  }
-
-  #say(line: string): void {
-    sayOf(this.#options)(line)
   }
 }
 
@@ -158,6 +155,17 @@ function sayOf({ say }: KeptKafkaOptions): (line: string) => void {
   return say ?? ((line) => process.stderr.write(`${line}\n`))
 }
 
-function locked<T>(home: KeptHome, { startTimeoutMs = 120_000 }: KeptKafkaOptions, work: () => Promise<T>): Promise<T> {
-  return withLock(home.lock, startTimeoutMs + lockMarginMs, work)
+async function locked<T>(home: KeptHome, { startTimeoutMs = 120_000 }: KeptKafkaOptions, work: () => Promise<T>): Promise<T> {
+  const patienceMs = startTimeoutMs + lockMarginMs
+  let begun = false
+  try {
+    return await withLock(home.lock, patienceMs, () => {
+      begun = true
+      return work()
+    })
+  } catch (cause) {
+    if (begun) throw cause
+    const who = `Another process has been starting or stopping the Kafka broker in ${home.directory} for ${patienceMs / 1_000} s`
+    throw new Error(`${who}. If it hangs or is suspended, continue or end it (its number is in ${home.lock}).`, { cause })
+  }
 }

@@ -44,3 +44,8 @@ export const OutOfStock = event('OutOfStock', { aggregate: 'stock', key, schema:
 
 /** From `shipping`: the parcel left. */
 export const OrderShipped = event('OrderShipped', { aggregate: 'shipment', key, schema: order })
+
+/** Where all of these travel. */
+export const topics: readonly string[] = [
+  ...new Set([OrderPlaced, PaymentReceived, StockReserved, OrderShipped].map((event) => event.topic)),
+]

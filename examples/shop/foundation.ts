@@ -1,9 +1,11 @@
-import type pg from 'pg'
+import { dirname, join } from 'node:path'
 import type { ServiceOptions } from 'tidemark'
-import { embedded, postgres, postgresBroker } from 'tidemark/postgres'
+import { embedded, postgres } from 'tidemark/postgres'
+import { type DatabaseServer, embeddedServer, ownServer } from './database-server.ts'
+import { postgresLog, type ShopLog } from './shop-log.ts'
 
 /**
- * Where the shop lives: a database per service and one for the log between them.
+ * Where the shop lives: a database per service, and the log between them.
  *
  * `service('orders')` alone would do. The shop names its databases `shop_…` and has a log of its own, so that it can be emptied without
  * touching whatever else lives on the same server.
@@ -11,69 +13,51 @@ import { embedded, postgres, postgresBroker } from 'tidemark/postgres'
 export interface Foundation {
   /** Database and broker of a service. */
   optionsFor(service: string): ServiceOptions
-  /** How to look inside a service's database. Of the embedded server with its password, else without. */
-  connectionString(service: string): string
-  /** How to reach the server itself, for work on whole databases. */
-  readonly maintenance: () => pg.ClientConfig
-  /** Where it is, for people. */
-  readonly place: string
-  /** Starts the server again if it is ours and has died. */
-  revive(): Promise<void>
-  /** Ends the connections of the log, and the hold on the embedded server. Stop the services first. */
+  /** Name of a service's database. */
+  databaseOf(service: string): string
+  readonly server: DatabaseServer
+  readonly log: ShopLog
+  /** Ends the connections of the log, and the hold on servers of ours. Stop the services first. */
   release(): Promise<void>
 }
 
-/** How long the share of a killed process waits for others. Short, because shops get killed here on purpose; a busy machine stays well below it. */
-const sessionTimeoutMs = 4_000
-
-export const logDatabase = databaseOf('log')
-
-/** Name of a service's database. */
-export function databaseOf(service: string): string {
-  return `shop_${service}`
+export interface FoundationChoice {
+  readonly broker: 'postgres' | 'kafka'
+  /** A Postgres server of your own; `null` for the embedded one. */
+  readonly database: URL | null
 }
 
-/** A server in this project's folder, made and started when needed. Rejects with `EMBEDDED_MISSING` or `EMBEDDED_FAILED`. */
-export async function embeddedFoundation(): Promise<Foundation> {
-  const server = embedded()
-  const lease = await server.acquire()
-  const at = (database: string) => ({ connection: () => lease.connection(database), revive: () => lease.ensureRunning() })
-  const log = postgresBroker({ ...at(logDatabase), sessionTimeoutMs })
+/** Starts what is to be ours. Rejects where something is missing or does not answer, and holds nothing then. `say` hears of what takes time. */
+export async function openFoundation(choice: FoundationChoice, say: (line: string) => void): Promise<Foundation> {
+  if (choice.broker === 'postgres') {
+    const server = await openServer(choice)
+    return foundationOn(server, postgresLog(server))
+  }
+  const { kafkaLog } = await import('./kafka-log.ts')
+  // Kafka first: one that was given and does not answer is known at once.
+  const log = await kafkaLog(join(dirname(embedded().directory), 'kafka'), say)
+  try {
+    return foundationOn(await openServer(choice), log)
+  } catch (error) {
+    await log.release()
+    throw error
+  }
+}
+
+function openServer({ database }: FoundationChoice): Promise<DatabaseServer> {
+  return database === null ? embeddedServer() : Promise.resolve(ownServer(database))
+}
+
+function foundationOn(server: DatabaseServer, log: ShopLog): Foundation {
+  const databaseOf = (service: string) => `${log.databasePrefix}${service}`
   return {
-    optionsFor: (service) => ({ database: postgres(at(databaseOf(service))), broker: log }),
-    connectionString: (service) => lease.connectionString(databaseOf(service)),
-    maintenance: () => lease.connection('postgres'),
-    place: server.directory,
-    revive: () => lease.ensureRunning(),
+    server,
+    log,
+    databaseOf,
+    optionsFor: (service) => ({ database: postgres(server.at(databaseOf(service))), ...log.optionsFor(service) }),
     release: async () => {
-      await log.close()
-      await lease.release()
+      await log.release()
+      await server.release()
     },
   }
-}
-
-/** A server of your own. The user of the URL must be allowed to create databases. */
-export function serverFoundation(url: URL): Foundation {
-  const at = (database: string) => ({ connectionString: withDatabase(url, database).href })
-  const log = postgresBroker({ ...at(logDatabase), sessionTimeoutMs })
-  return {
-    optionsFor: (service) => ({ database: postgres(at(databaseOf(service))), broker: log }),
-    connectionString: (service) => withoutPassword(withDatabase(url, databaseOf(service))).href,
-    maintenance: () => ({ connectionString: url.href }),
-    place: `${url.host}${url.pathname}`,
-    revive: () => Promise.resolve(),
-    release: () => log.close(),
-  }
-}
-
-function withDatabase(url: URL, database: string): URL {
-  const copy = new URL(url)
-  copy.pathname = `/${database}`
-  return copy
-}
-
-function withoutPassword(url: URL): URL {
-  const copy = new URL(url)
-  copy.password = ''
-  return copy
 }

@@ -1,6 +1,6 @@
 import type { Service } from 'tidemark'
 import { makeDatabases } from './databases.ts'
-import { databaseOf, type Foundation, logDatabase } from './foundation.ts'
+import type { Foundation } from './foundation.ts'
 import { formatDollars } from './input/dollars.ts'
 import { insightService, insightTables } from './insight.ts'
 import { inventoryService, inventoryTables } from './inventory.ts'
@@ -34,7 +34,9 @@ const tables: Record<keyof Shop, string> = {
 }
 
 /** Every database of the shop, that of the log included. */
-export const allDatabases: readonly string[] = [...Object.keys(tables).map(databaseOf), logDatabase]
+export function databasesOf({ databaseOf, log }: Foundation): readonly string[] {
+  return [...Object.keys(tables).map(databaseOf), ...(log.database === null ? [] : [log.database])]
+}
 
 /** The services by name, in the order in which an order meets them. */
 export function servicesOf(shop: Shop): readonly Service[] {
@@ -43,10 +45,11 @@ export function servicesOf(shop: Shop): readonly Service[] {
 
 /**
  * Makes databases and tables that are missing, and the services; nothing is handled before `startShop`.
- * Rejects with exit code 6 when earlier orders were decided by other thresholds, `DATABASE_UNREACHABLE` or `EMBEDDED_FAILED`.
+ * Rejects with exit code 6 when earlier orders were decided by other thresholds or the log holds another shop's messages, with
+ * `DATABASE_UNREACHABLE`, `BROKER_UNREACHABLE` or `EMBEDDED_FAILED`.
  */
 export async function openShop(foundation: Foundation, thresholds: Thresholds): Promise<Shop> {
-  await makeDatabases(foundation, allDatabases)
+  await makeDatabases(foundation, databasesOf(foundation))
   const shop: Shop = {
     orders: ordersService(foundation.optionsFor('orders')),
     payments: paymentsService(thresholds.declineAboveCents, foundation.optionsFor('payments')),

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { freePort } from '../../src/drivers/postgres/embedded/port.ts'
 import { isAlive } from '../../src/drivers/postgres/embedded/process-identity.ts'
 import { logTail, openLog } from '../../src/drivers/postgres/embedded/server-log.ts'
-import { logToStandardError } from '../java-log.ts'
+import { logFlags } from '../java-log.ts'
 import { classPath } from '../java.ts'
 import { controllerListener, nodeSettings, plainListener, propertiesFile, type Settings } from '../kafka-settings.ts'
 import { nodesSeenBy } from '../nodes-seen.ts'
@@ -67,17 +67,20 @@ async function launch(
   }
   const data = await ensureData(home, options, settings)
   await writeFile(home.properties, settings(data))
-  const logging = await logToStandardError(home.directory, 'warn')
   const log = await openLog(home.log)
   try {
     const { size } = await log.stat()
-    const child = spawn(options.java, [...machineFlags, logging, '-cp', classPath(options.jars), 'kafka.Kafka', home.properties], {
-      // Its own session: it outlives us, and the Ctrl-C of our terminal is not its end.
-      detached: true,
-      stdio: ['ignore', log.fd, log.fd],
-      cwd: home.directory,
-      env: Object.fromEntries(passedOn.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))),
-    })
+    const child = spawn(
+      options.java,
+      [...machineFlags, ...logFlags('warn'), '-cp', classPath(options.jars), 'kafka.Kafka', home.properties],
+      {
+        // Its own session: it outlives us, and the Ctrl-C of our terminal is not its end.
+        detached: true,
+        stdio: ['ignore', log.fd, log.fd],
+        cwd: home.directory,
+        env: Object.fromEntries(passedOn.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))),
+      },
+    )
     const started = new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject))
     const broker = child.pid === undefined ? null : noteBroker(home, child.pid, port, controllerPort)
     await started

@@ -15,9 +15,13 @@ export interface Settings {
   readonly rate: number
   readonly declineAboveCents: number
   readonly maxUnits: number
+  /** What holds the events on their way. */
+  readonly broker: (typeof brokers)[number]
   /** A Postgres server of one's own; `null` for the embedded one. */
   readonly database: URL | null
 }
+
+const brokers = ['postgres', 'kafka'] as const
 
 export const help = `The shop: five services that turn orders into events, on a real Postgres that comes along.
 
@@ -25,6 +29,7 @@ Examples
   npm start                                      orders arrive at 50 a second; Ctrl-C stops
   npm start -- --once --json                     place everything, wait until all is settled, print totals
   npm start -- --once --input FILE --fresh       the same with orders of yours, from an empty shop
+  npm start -- --broker kafka                    the same shop with a real Kafka between its services
 
 Options
   --once               place all orders as fast as possible, wait until everything is settled, print the totals, stop
@@ -35,17 +40,22 @@ Options
   --rate N             without --once: orders a second  [50]
   --decline-above X    payments declines an order above X dollars  [150.00]
   --max-units N        inventory is out of stock for an order of more than N CDs  [10]
-  --database URL       your own Postgres, for example postgresql://me@localhost/postgres; databases shop_… are made there
-                       [a server in .tidemark/ of this folder, started for you]
+  --broker NAME        where the events travel: postgres (a log in a database of the shop) or kafka  [postgres]
+                       kafka is the cluster of KAFKA_BROKERS (host:port,host:port) if that is set; an address that does not
+                       answer is given up after 5 s. Else a broker in .tidemark/ of this folder, started for you: it needs
+                       Java 17, and Maven once, to bring Kafka
+  --database URL       your own Postgres, for example postgresql://me@localhost/postgres; databases shop_… are
+                       made there  [a server in .tidemark/ of this folder, started for you]
   -h, --help           this text
 
+A shop on Kafka and one on Postgres are two shops, with databases of their own (shop_kafka_… and shop_…).
 Both thresholds are kept with the first run in a folder; others need --fresh.
 Running again doubles nothing, and goes on where an interrupted run ended.
 ordersPerSecond counts the orders that were new in this run, duplicatesSuppressed the duplicates of this run.
 
 Exit codes
-  0 done, or stopped by Ctrl-C or SIGTERM without --once · 1 failed · 2 wrong option or malformed input · 4 no such file
-  6 conflict: other thresholds, or the shop is in use · 7 database unreachable
+  0 done, or stopped by Ctrl-C or SIGTERM without --once · 1 failed · 2 wrong option, malformed input, or Java missing · 4 no such file
+  6 conflict: other thresholds, the shop is in use, or its topics are another shop's · 7 database or broker unreachable
   130 interrupted with --once (143 by SIGTERM)
 `
 
@@ -58,6 +68,7 @@ const flags = {
   rate: { type: 'string' },
   'decline-above': { type: 'string', default: '150.00' },
   'max-units': { type: 'string', default: '10' },
+  broker: { type: 'string', default: 'postgres' },
   database: { type: 'string' },
   help: { type: 'boolean', short: 'h', default: false },
 } as const
@@ -77,6 +88,7 @@ export function parseCommandLine(args: readonly string[]): Settings | 'help' {
     rate: values.rate === undefined ? 50 : rate(values.rate),
     declineAboveCents: dollars('--decline-above', values['decline-above']),
     maxUnits: wholeNumber('--max-units', values['max-units']),
+    broker: broker(values.broker),
     database: values.database === undefined ? null : serverUrl(values.database),
   }
 }
@@ -143,6 +155,16 @@ function rate(text: string): number {
   if (value === 0)
     throw usage(`--rate takes orders a second, above 0 and below 1,000,000, got ${JSON.stringify(text)}.`, 'For example --rate 50.')
   return value
+}
+
+function broker(text: string): (typeof brokers)[number] {
+  const known = brokers.find((name) => name === text)
+  if (known !== undefined) return known
+  const close = brokers.find((name) => resembles(name, text.toLowerCase()))
+  throw usage(
+    `--broker takes ${brokers.join(' or ')}, got ${JSON.stringify(text)}.`,
+    close === undefined ? 'For example --broker kafka.' : `Did you mean --broker ${close}?`,
+  )
 }
 
 function serverUrl(text: string): URL {

@@ -9,7 +9,7 @@ export interface Patience {
   readonly onOutage?: (error: unknown) => void
 }
 
-/** Does something again while it fails only because the database is away or busy. Only for what may be done twice. */
+/** Does something again while it fails only because the database or the log is away or busy. Only for what may be done twice. */
 export async function persistently<T>(work: () => Promise<T>, { signal, patienceMs = 60_000, onOutage }: Patience): Promise<T> {
   const begun = performance.now()
   for (let attempt = 1; ; attempt++) {
@@ -30,4 +30,10 @@ export function passes(error: unknown): boolean {
   // A statement outside a transaction may report the broken connection as Node or Postgres does.
   const { code = '', message = '' } = (error ?? {}) as { code?: unknown; message?: string }
   return /^(ECONN|EPIPE|ETIMEDOUT|57P0|08|53300)/.test(String(code)) || /Connection terminated|not queryable/.test(message)
+}
+
+/** What an outage looks like to people. */
+export function outageText(error: unknown): string {
+  const what = TidemarkError.is(error) && error.code.startsWith('BROKER') ? 'Kafka' : 'the database'
+  return `Waiting for ${what}: ${error instanceof Error ? error.message : String(error)}`
 }

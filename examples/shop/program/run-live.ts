@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { topics } from '../events.ts'
 import type { Foundation } from '../foundation.ts'
 import type { Purchase } from '../input/purchase.ts'
 import { servicesOf, type Shop } from '../shop.ts'
 import { type Arrivals, letArrive } from './arrivals.ts'
 import { liveScreen, type LiveScreen } from './live-screen.ts'
 import { lineOf, lookAt, tableOf } from './live-table.ts'
-import { passes } from './persistence.ts'
+import { outageText, passes } from './persistence.ts'
 
 /** Orders arrive, the table shows what becomes of them, and all goes on until `signal` aborts. Then it resolves. */
 export async function runLive(
@@ -18,8 +19,7 @@ export async function runLive(
   const screen = liveScreen(process.stdout)
   for (const line of introduction(shop, foundation, rate)) screen.say(line)
   let arrivals: Arrivals = { total: purchases.length, placed: 0 }
-  const onOutage = (error: unknown): void =>
-    screen.say(`Waiting for the database: ${error instanceof Error ? error.message : String(error)}`)
+  const onOutage = (error: unknown): void => screen.say(outageText(error))
   const arriving = letArrive(shop, purchases, { rate, signal, onPlaced: (news) => (arrivals = news), onOutage }).then(() => {
     screen.say('The input is exhausted: all its orders are placed. The services go on; Ctrl-C stops.')
   })
@@ -27,12 +27,13 @@ export async function runLive(
 }
 
 function introduction(shop: Shop, foundation: Foundation, rate: number): readonly string[] {
-  const places = servicesOf(shop).map(({ name }) => [`  ${name}`, foundation.connectionString(name)])
+  const places = servicesOf(shop).map(({ name }) => [`  ${name}`, foundation.server.connectionString(foundation.databaseOf(name))])
   const width = Math.max(...places.map(([name]) => name!.length))
   return [
     `Orders arrive at ${rate} a second. Ctrl-C stops; the next start goes on where this one ended.`,
     'Look inside with any Postgres client:',
     ...places.map(([name, place]) => `${name!.padEnd(width)}  ${place}`),
+    ...(foundation.log.place === null ? [] : [`and with any Kafka client, at ${foundation.log.place}: ${topics.join(', ')}`]),
     '',
   ]
 }

@@ -1,7 +1,7 @@
 import type { Purchase } from '../input/purchase.ts'
 import { placeOrders } from '../orders.ts'
 import type { Shop } from '../shop.ts'
-import { persistently } from './persistence.ts'
+import { outageText, persistently } from './persistence.ts'
 import { countsOf, statusesOf, sum } from './counts.ts'
 import type { Progress } from './progress.ts'
 import { addsUp, countDeadLetters, insightAgrees, readOutcome, type Report, reportOf } from './report.ts'
@@ -14,7 +14,7 @@ const chunkSize = 200
 /** Places all purchases, waits until nothing is on its way any more, and reads the totals from the services' databases. */
 export async function runOnce(shop: Shop, purchases: readonly Purchase[], progress: Progress, signal: AbortSignal): Promise<Report> {
   const begun = performance.now()
-  const patience = { signal, onOutage: (error: unknown) => progress.say(`Waiting for the database: ${String(error)}`) }
+  const patience = { signal, onOutage: (error: unknown) => progress.say(outageText(error)) }
   progress.step(`Placing ${purchases.length} orders.`)
   let newOrders = 0
   for (let start = 0; start < purchases.length; start += chunkSize) {

@@ -1,7 +1,7 @@
 import { dropDatabases } from '../databases.ts'
-import { embeddedFoundation, type Foundation, serverFoundation } from '../foundation.ts'
+import { type Foundation, openFoundation } from '../foundation.ts'
 import type { Purchase } from '../input/purchase.ts'
-import { allDatabases, openShop, servicesOf, type Shop, startShop, stopShop } from '../shop.ts'
+import { databasesOf, openShop, servicesOf, type Shop, startShop, stopShop } from '../shop.ts'
 import { help, parseCommandLine, type Settings } from './command-line.ts'
 import { listenForInterrupt } from './interrupt.ts'
 import { loadInput } from './load-input.ts'
@@ -53,7 +53,8 @@ export async function runShop(args: readonly string[]): Promise<number> {
 async function runWith(settings: Settings, progress: Progress, signal: AbortSignal): Promise<string> {
   // Before anything else: a malformed line must find an untouched shop.
   const purchases = await loadInput(settings)
-  const foundation = settings.database === null ? await embeddedFoundation() : serverFoundation(settings.database)
+  progress.step('Starting the servers.')
+  const foundation = await openFoundation(settings, (line) => progress.say(line))
   try {
     const run = { settings, foundation, progress, signal }
     progress.step('Starting the services.')
@@ -123,7 +124,7 @@ async function runStarted(shop: Shop, purchases: readonly Purchase[], { settings
 }
 
 async function startAfresh(foundation: Foundation): Promise<void> {
-  const result = await dropDatabases(foundation, allDatabases)
+  const result = await dropDatabases(foundation, databasesOf(foundation))
   if (result === 'dropped') return
   throw new ShopError(
     'SHOP_IN_USE',
