@@ -234,14 +234,16 @@ export class KafkaBroker implements Broker {
     if (found === undefined) throw topicUnknown(topic)
     const partitionIndexes = found.partitions.map((_, partition) => partition)
     const request = [{ groupId: group, memberEpoch: -1, topics: [{ name: topic, partitionIndexes }] }]
-    const reply = await this.#cluster.call(await this.#cluster.coordinator('group', group), offsetFetchV8.api, [request, true])
+    const reply = await this.#cluster.askCoordinator(
+      'group',
+      group,
+      (node) => this.#cluster.call(node, offsetFetchV8.api, [request, true]),
+      ({ groups }) => groups[0]?.errorCode ?? 0,
+    )
     const [answer] = reply.groups
     const partitions = answer?.topics[0]?.partitions ?? []
     const code = answer?.errorCode || partitions.find(({ errorCode }) => errorCode !== 0)?.errorCode || 0
-    if (code !== 0) {
-      this.#cluster.forgetCoordinator('group', group)
-      throw protocolError(code, `to say what the group "${group}" has committed of "${topic}"`)
-    }
+    if (code !== 0) throw protocolError(code, `to say what the group "${group}" has committed of "${topic}"`)
     const offsets = new Map(partitions.map(({ partitionIndex, committedOffset }) => [partitionIndex, Number(committedOffset)]))
     return partitionIndexes.map((partition) => {
       const offset = offsets.get(partition) ?? -1

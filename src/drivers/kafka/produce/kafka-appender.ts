@@ -14,7 +14,7 @@ import { BatchSender, SequenceLost } from './batch-sender.ts'
 import { PartitionQueue } from './partition-queue.ts'
 import { ProducerSession } from './producer-session.ts'
 import { type StreamTail, isAbove, readStreamTail } from './stream-tail.ts'
-import { claimStream } from './stream-claims.ts'
+import { claimStream, hasNewerOwner } from './stream-claims.ts'
 
 export interface KafkaAppenderParts {
   readonly cluster: Cluster
@@ -81,6 +81,7 @@ export class KafkaAppender implements Appender {
       if (this.#doubt) await this.#begin()
       return await this.#append(page)
     } catch (error) {
+      if (TidemarkError.is(error, 'BROKER_FENCED') && this.#doubt) throw await this.#fenced(error)
       if (!(error instanceof SequenceLost)) throw error
       throw new TidemarkError(
         'BROKER_UNREACHABLE',
@@ -92,6 +93,15 @@ export class KafkaAppender implements Appender {
     } finally {
       this.#busy = false
     }
+  }
+
+  /** Somebody took the transactional id: a successor, or an owner of old that woke up late and is of no account. */
+  async #fenced(error: TidemarkError): Promise<TidemarkError> {
+    const { cluster, transactionalId, claim } = this.#parts
+    if (transactionalId === null || (await hasNewerOwner(cluster, transactionalId, claim))) return streamFenced(claim, null)
+    return new TidemarkError('BROKER_UNREACHABLE', 'An earlier owner of the stream took its transactional id for a moment.', {
+      cause: error,
+    })
   }
 
   async close(): Promise<void> {

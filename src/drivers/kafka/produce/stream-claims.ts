@@ -15,28 +15,45 @@ interface Owner {
  * transactional id was taken: whoever is older cannot write then between the look and the note.
  */
 export async function claimStream(cluster: Cluster, transactionalId: string, claim: StreamClaim): Promise<'ours' | 'newer'> {
-  const group = `${transactionalId}.owner`
-  const mine: Owner = { life: sourceLife(claim.sourceEpoch).life, epoch: claim.epoch }
-  const coordinator = await cluster.coordinator('group', group)
-  const reply = await cluster.call(coordinator, offsetFetchV8.api, [[{ groupId: group, memberEpoch: -1, topics: null }], true])
-  const found = reply.groups[0]!
-  if (found.errorCode !== 0) {
-    cluster.forgetCoordinator('group', group)
-    throw protocolError(found.errorCode, `to say who owns the stream ${transactionalId}`)
-  }
-  const owners = found.topics.flatMap(({ partitions }) => partitions.flatMap(({ metadata }) => readOwner(metadata)))
-  if (owners.some((owner) => compare(owner, mine) > 0)) return 'newer'
+  if (await hasNewerOwner(cluster, transactionalId, claim)) return 'newer'
   const [topic] = [...claim.topics].sort()
   // Without a topic nothing was ever sent: there is nothing to protect yet, and nowhere to note it.
   if (topic === undefined) return 'ours'
-  const partitions = [{ partitionIndex: 0, committedOffset: 0n, committedLeaderEpoch: -1, committedMetadata: `${mine.life}/${mine.epoch}` }]
-  const noted = await cluster.call(coordinator, offsetCommitV9.api, [group, -1, '', null, [{ name: topic, partitions }]])
-  const code = noted.topics[0]?.partitions[0]?.errorCode ?? 0
-  if (code !== 0) {
-    cluster.forgetCoordinator('group', group)
-    throw protocolError(code, `to note who owns the stream ${transactionalId}`)
-  }
+  const { life, epoch } = ownerOf(claim)
+  const partitions = [{ partitionIndex: 0, committedOffset: 0n, committedLeaderEpoch: -1, committedMetadata: `${life}/${epoch}` }]
+  const codeOf = (noted: { readonly topics: readonly { readonly partitions: readonly { readonly errorCode: number }[] }[] }): number =>
+    noted.topics[0]?.partitions[0]?.errorCode ?? 0
+  const noted = await cluster.askCoordinator(
+    'group',
+    groupOf(transactionalId),
+    (node) => cluster.call(node, offsetCommitV9.api, [groupOf(transactionalId), -1, '', null, [{ name: topic, partitions }]]),
+    codeOf,
+  )
+  if (codeOf(noted) !== 0) throw protocolError(codeOf(noted), `to note who owns the stream ${transactionalId}`)
   return 'ours'
+}
+
+/** Was an owner noted that is newer than the claim's? */
+export async function hasNewerOwner(cluster: Cluster, transactionalId: string, claim: StreamClaim): Promise<boolean> {
+  const group = groupOf(transactionalId)
+  const reply = await cluster.askCoordinator(
+    'group',
+    group,
+    (node) => cluster.call(node, offsetFetchV8.api, [[{ groupId: group, memberEpoch: -1, topics: null }], true]),
+    ({ groups }) => groups[0]?.errorCode ?? 0,
+  )
+  const found = reply.groups[0]!
+  if (found.errorCode !== 0) throw protocolError(found.errorCode, `to say who owns the stream ${transactionalId}`)
+  const owners = found.topics.flatMap(({ partitions }) => partitions.flatMap(({ metadata }) => readOwner(metadata)))
+  return owners.some((owner) => compare(owner, ownerOf(claim)) > 0)
+}
+
+function groupOf(transactionalId: string): string {
+  return `${transactionalId}.owner`
+}
+
+function ownerOf({ sourceEpoch, epoch }: StreamClaim): Owner {
+  return { life: sourceLife(sourceEpoch).life, epoch }
 }
 
 function readOwner(metadata: string | null | undefined): Owner[] {

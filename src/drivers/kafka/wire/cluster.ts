@@ -31,6 +31,7 @@ export interface ClusterPartition {
 }
 
 const coordinatorPatienceMs = 10_000
+const coordinatorMoves: ReadonlySet<string> = new Set(['NOT_COORDINATOR', 'COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS'])
 
 export type CoordinatorKind = 'group' | 'transaction'
 
@@ -88,6 +89,30 @@ export class Cluster {
     this.#coordinators.set(name, found)
     found.catch(() => this.#coordinators.delete(name))
     return found
+  }
+
+  /**
+   * Asks a coordinator, again for some seconds where it has moved, is loading or cannot be reached. Only for what may be asked twice. `codeOf`
+   * finds the error code in the reply; other codes are left to the caller.
+   */
+  async askCoordinator<Reply>(
+    kind: CoordinatorKind,
+    key: string,
+    ask: (coordinator: Node) => Promise<Reply>,
+    codeOf: (reply: Reply) => number,
+  ): Promise<Reply> {
+    const until = this.#clock.elapsed() + coordinatorPatienceMs
+    for (;;) {
+      const late = this.#clock.elapsed() >= until
+      try {
+        const reply = await ask(await this.coordinator(kind, key))
+        if (late || !coordinatorMoves.has(errorName(codeOf(reply)))) return reply
+      } catch (error) {
+        if (late || !TidemarkError.is(error, 'BROKER_UNREACHABLE')) throw error
+      }
+      this.forgetCoordinator(kind, key)
+      await pause(this.#clock, 50)
+    }
   }
 
   forgetCoordinator(kind: CoordinatorKind, key: string): void {
