@@ -45,6 +45,11 @@ export const errorCatalogue = {
     exitCode: 6,
     summary: 'The stored position is outside what the topic holds; nothing is skipped silently.',
   },
+  LOG_TRUNCATED: {
+    retryable: false,
+    exitCode: 6,
+    summary: 'The topic has lost records that were read before, and others took their place; nothing is skipped silently.',
+  },
   GROUP_FENCED: { retryable: true, exitCode: 1, summary: 'Another process owns this partition now; the batch was rolled back.' },
   TRANSACTION_ABORTED: {
     retryable: true,

@@ -40,7 +40,17 @@ async function owned(fixture: ConsumerStoreFixture): Promise<{ partition: Partit
 
 function batchEnd(position: LanePosition, rest: Partial<BatchEnd> = {}): BatchEnd {
   const { nextOffset, highWater } = position
-  return { position, nextOffset: nextOffset + 1, highWater, handled: [], queue: [], deadLetter: null, publish: [], ...rest }
+  return {
+    position,
+    nextOffset: nextOffset + 1,
+    leaderEpoch: null,
+    highWater,
+    handled: [],
+    queue: [],
+    deadLetter: null,
+    publish: [],
+    ...rest,
+  }
 }
 
 async function commit(fixture: ConsumerStoreFixture, lane: LaneRef, end: BatchEnd, effect?: string): Promise<string> {
@@ -60,6 +70,10 @@ function record(offset: number, key: string | null): LogRecord {
 function deadLetter(of: LogRecord, policy: 'block' | 'skip'): DeadLetter {
   const about = { messageId: null, type: null, handler: null, codeVersion: null, stack: null }
   return { ...about, record: of, policy, errorClass: 'Error', reason: 'no', attempts: [{ at: 1_750_000_000_000, error: 'no' }] }
+}
+
+async function leaderEpochs({ store }: ConsumerStoreFixture, partition: PartitionRef): Promise<(number | null | undefined)[]> {
+  return Promise.all([0, 1].map(async (lane) => (await store.reload({ ...partition, lane }))?.position.leaderEpoch))
 }
 
 const base64 = (text: string): string => Buffer.from(text).toString('base64')
@@ -202,14 +216,14 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
       const { partition, lanes } = await owned(fixture)
       const [{ epoch }] = [lanes[0]!]
       const moved = await fixture.store.advance(partition, [
-        { lane: 0, epoch, offset: 7 },
-        { lane: 1, epoch: epoch - 1, offset: 7 },
+        { lane: 0, epoch, offset: 7, leaderEpoch: null },
+        { lane: 1, epoch: epoch - 1, offset: 7, leaderEpoch: null },
       ])
       assert.deepEqual(
         moved.map(({ lane, nextOffset }) => [lane, nextOffset]),
         [[0, 7]],
       )
-      assert.deepEqual(await fixture.store.advance(partition, [{ lane: 0, epoch, offset: 5 }]), [])
+      assert.deepEqual(await fixture.store.advance(partition, [{ lane: 0, epoch, offset: 5, leaderEpoch: null }]), [])
       assert.equal((await fixture.store.reload({ ...partition, lane: 0 }))?.position.nextOffset, 7)
     },
   },
@@ -221,9 +235,10 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
       const water = { a: [1, 5], b: [2, 2] } as const
       await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { nextOffset: 3, highWater: water }))
       await commit(fixture, { ...partition, lane: 1 }, batchEnd(lanes[1]!, { nextOffset: 3, highWater: { a: [1, 9] } }))
-      assert.equal(await store.replaceLanes(partition, lanes, 3, 3), 'fenced')
+      const at = { offset: 3, leaderEpoch: null }
+      assert.equal(await store.replaceLanes(partition, lanes, 3, at), 'fenced')
       const rows = [(await store.reload({ ...partition, lane: 0 }))!.position, (await store.reload({ ...partition, lane: 1 }))!.position]
-      const state = await store.replaceLanes(partition, rows, 3, 3)
+      const state = await store.replaceLanes(partition, rows, 3, at)
       assert.ok(state !== 'fenced')
       assert.deepEqual(
         state.lanes.map(({ lane, lanes: count, nextOffset }) => [lane, count, nextOffset]),
@@ -233,6 +248,30 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
         assert.ok(epoch > Math.max(...rows.map((row) => row.epoch)))
         assert.deepEqual(highWater, { a: [1, 9], b: [2, 2] })
       }
+    },
+  },
+  {
+    name: 'the epoch of the leader before a position is kept with it, by batches, idle advances and new lanes, and forgotten where it is not known',
+    async run(fixture) {
+      const { store } = fixture
+      const { partition, lanes } = await owned(fixture)
+      assert.deepEqual(await leaderEpochs(fixture, partition), [null, null])
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { nextOffset: 4, leaderEpoch: 0 })), 'committed')
+      const [{ epoch }] = [lanes[1]!]
+      const [moved] = await store.advance(partition, [{ lane: 1, epoch, offset: 6, leaderEpoch: 2 }])
+      assert.equal(moved?.leaderEpoch, 2)
+      assert.deepEqual(await leaderEpochs(fixture, partition), [0, 2])
+      const taken = await store.takeOver({ partition, lockTimeoutMs })
+      assert.deepEqual(
+        taken.lanes.map(({ leaderEpoch }) => leaderEpoch),
+        [0, 2],
+      )
+      assert.equal(await commit(fixture, { ...partition, lane: 1 }, batchEnd(taken.lanes[1]!, { nextOffset: 8 })), 'committed')
+      assert.deepEqual(await leaderEpochs(fixture, partition), [0, null])
+      const { position } = (await store.reload({ ...partition, lane: 1 }))!
+      const replaced = await store.replaceLanes(partition, [taken.lanes[0]!, position], 2, { offset: 8, leaderEpoch: 5 })
+      assert.ok(replaced !== 'fenced')
+      assert.deepEqual(await leaderEpochs(fixture, partition), [5, 5])
     },
   },
 ]

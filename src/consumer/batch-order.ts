@@ -1,4 +1,5 @@
 import type { Entry } from './entry.ts'
+import type { Leaders } from './leaders.ts'
 import type { FailedAttempt, LanePosition, LaneRef } from './port.ts'
 
 /** What went wrong with a message, in words that outlive the error. */
@@ -16,6 +17,8 @@ export interface BatchOrder {
   readonly entries: readonly Entry[]
   /** Where the lane stands when all of them are done. */
   readonly nextOffset: number
+  /** Who wrote what was read up to there. */
+  readonly leaders: Leaders
   /** Keys (wire bytes, base64) whose messages must queue. */
   readonly parked: ReadonlySet<string>
   /** Which run of its first message this is, from 1. Above 1 the batch has only that one. */

@@ -40,6 +40,7 @@ export type {
   FirstPositions,
   LanePosition,
   LaneRef,
+  LogPlace,
   PartitionPosition,
   PartitionRef,
   PartitionState,

@@ -1,4 +1,5 @@
 import type { Lane } from './lane.ts'
+import { type Leaders, leaderBefore } from './leaders.ts'
 import type { PartitionCommand } from './partition-command.ts'
 
 /**
@@ -45,13 +46,14 @@ export class LaneChange {
   }
 
   /** What to ask of the store, once everything before the barrier was read and is done. */
-  replace(lanes: readonly Lane[], dispatched: number, ownership: number): PartitionCommand[] {
+  replace(lanes: readonly Lane[], dispatched: number, leaders: Leaders, ownership: number): PartitionCommand[] {
     if (this.#underWay === null || this.#replacing) return []
     const { count, barrier } = this.#underWay
     const allThere = lanes.every((lane) => lane.activity === 'idle' && (lane.head === undefined || lane.head >= barrier))
     if (!allThere || dispatched < barrier) return []
     this.#replacing = true
-    return [{ do: 'replaceLanes', ownership, from: lanes.map((lane) => lane.position), count, offset: barrier }]
+    const at = { offset: barrier, leaderEpoch: leaderBefore(leaders, barrier) }
+    return [{ do: 'replaceLanes', ownership, from: lanes.map((lane) => lane.position), count, at }]
   }
 
   /** The ownership ends: a change is given up, unless the store is at it. */

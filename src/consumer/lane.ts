@@ -3,6 +3,7 @@ import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
 import { type BatchLimits, BatchSize } from './batch-size.ts'
 import type { Entry } from './entry.ts'
 import { type RetryPolicy, retryDelayMs } from './failure-policy.ts'
+import type { Leaders } from './leaders.ts'
 import type { FailedAttempt, LanePosition, PartitionRef } from './port.ts'
 
 /** What a lane does: at most one thing at a time, so that its position has one writer. */
@@ -91,7 +92,7 @@ export class Lane {
    * The next batch: nothing at or past `before`, and all up to `dispatched` if it takes the whole queue. The lane is busy with it until
    * `batchEnded`. `null` if there is none.
    */
-  order(partition: PartitionRef, dispatched: number, before: number): BatchOrder | null {
+  order(partition: PartitionRef, dispatched: number, before: number, leaders: Leaders): BatchOrder | null {
     const entries = this.#nextEntries(before)
     if (entries.length === 0) return null
     const after = this.#queue[entries.length]
@@ -106,6 +107,7 @@ export class Lane {
       position: this.position,
       entries,
       nextOffset,
+      leaders,
       parked: this.parked,
       attempt: 1 + (failing?.attempts.length ?? 0),
       verdict: exhausted ? { failure: failing.failure, attempts: failing.attempts } : null,

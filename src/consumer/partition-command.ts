@@ -1,5 +1,5 @@
 import type { TidemarkError } from '../errors.ts'
-import type { AdvanceTarget, LanePosition } from './port.ts'
+import type { AdvanceTarget, LanePosition, LogPlace } from './port.ts'
 
 /**
  * What a partition wants done. Commands with an `ownership` are answered by the method of the same name in the past tense, with that number:
@@ -20,7 +20,7 @@ export type PartitionCommand =
       readonly ownership: number
       readonly from: readonly LanePosition[]
       readonly count: number
-      readonly offset: number
+      readonly at: LogPlace
     }
   /** Call `wake` after so long. */
   | { readonly do: 'wake'; readonly afterMs: number }

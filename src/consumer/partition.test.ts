@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
-import type { LogRecord } from '../message/port.ts'
+import type { LeaderRun, LogRecord } from '../message/port.ts'
 import type { BatchOrder, BatchResult } from './batch-order.ts'
 import { defaultBatchLimits } from './batch-size.ts'
 import { defaultRetryPolicy } from './failure-policy.ts'
 import type { Moment } from './lane.ts'
 import { laneOf } from './lane-of.ts'
+import { leaderBefore } from './leaders.ts'
 import { Partition } from './partition.ts'
 import type { PartitionCommand } from './partition-command.ts'
 import type { LanePosition, PartitionState } from './port.ts'
@@ -32,7 +33,7 @@ function record(offset: number, key: string | null): LogRecord {
 }
 
 function row(lane: number, nextOffset: number, rest: Partial<LanePosition> = {}): LanePosition {
-  return { lane, lanes: 2, nextOffset, epoch: 1, holds: 0, highWater: {}, at: null, ...rest }
+  return { lane, lanes: 2, nextOffset, leaderEpoch: null, epoch: 1, holds: 0, highWater: {}, at: null, ...rest }
 }
 
 function partition(buffer = { messages: 100, bytes: 1e6 }): Partition {
@@ -49,7 +50,7 @@ function owned(lanes: readonly LanePosition[] = [row(0, 0), row(1, 0)], parkedKe
 function committed(order: BatchOrder, rest: Partial<Extract<BatchResult, { outcome: 'committed' }>> = {}): BatchResult {
   return {
     outcome: 'committed',
-    position: { ...order.position, nextOffset: order.nextOffset },
+    position: { ...order.position, nextOffset: order.nextOffset, leaderEpoch: leaderBefore(order.leaders, order.nextOffset) },
     handled: order.entries.length,
     ms: 1,
     parkedKey: null,
@@ -63,7 +64,7 @@ const offsets = (order: BatchOrder | null): number[] => order!.entries.map((entr
 describe('taking over', () => {
   test('reading begins at the lane that is furthest behind, and each lane drops what is before its own', () => {
     const machine = owned([row(0, 5), row(1, 2)])
-    expect(machine.fetchFrom).toBe(2)
+    expect(machine.fetchFrom?.offset).toBe(2)
     machine.fetched(2, [record(2, left), record(3, right), record(4, left), record(5, left)], 6)
     expect(offsets(machine.order(0))).toEqual([5])
     expect(offsets(machine.order(1))).toEqual([3])
@@ -88,7 +89,7 @@ describe('taking over', () => {
     expect(machine.fetchFrom).toBeNull()
     expect(machine.wake(at(1_000))).toEqual([{ do: 'takeOver', ownership: 1 }])
     machine.tookOver(1, { lanes: [row(0, 0, { epoch: 3 }), row(1, 0, { epoch: 3 })], parkedKeys: [] })
-    expect(machine.fetchFrom).toBe(0)
+    expect(machine.fetchFrom?.offset).toBe(0)
   })
 
   test('rows replaced by another process fence', () => {
@@ -271,7 +272,7 @@ describe('idle lanes', () => {
   test('follow what was dispatched, those with work do not', () => {
     const machine = owned()
     machine.fetched(0, [record(0, left)], 7)
-    expect(machine.advance()).toEqual([{ do: 'advance', ownership: 0, targets: [{ lane: 1, epoch: 1, offset: 7 }] }])
+    expect(machine.advance()).toEqual([{ do: 'advance', ownership: 0, targets: [{ lane: 1, epoch: 1, offset: 7, leaderEpoch: null }] }])
     machine.advanced(0, [{ lane: 1 }], [row(1, 7)], at(0))
     expect(machine.lanes[1]!.position.nextOffset).toBe(7)
     expect(machine.advance()).toEqual([])
@@ -321,7 +322,7 @@ describe('memory', () => {
     expect(machine.fetchFrom).toBeNull()
     const order = machine.order(0)!
     expect(machine.batchEnded(0, order, committed(order), at(0))).toContainEqual({ do: 'fetch' })
-    expect(machine.fetchFrom).toBe(4)
+    expect(machine.fetchFrom?.offset).toBe(4)
   })
 })
 
@@ -333,7 +334,7 @@ describe('leaving', () => {
     expect(machine.drain()).toEqual([])
     expect(machine.order(1)).toBeNull()
     const commands = machine.batchEnded(0, order, committed(order, { position: row(0, 1) }), at(0))
-    expect(commands).toEqual([{ do: 'advance', ownership: 0, targets: [{ lane: 0, epoch: 1, offset: 2 }] }])
+    expect(commands).toEqual([{ do: 'advance', ownership: 0, targets: [{ lane: 0, epoch: 1, offset: 2, leaderEpoch: null }] }])
     expect(machine.advanced(0, [{ lane: 0 }], [row(0, 2)], at(0))).toEqual([{ do: 'tell', what: 'released' }])
   })
 
@@ -373,10 +374,16 @@ describe('a change of the lane count', () => {
     expect(second.nextOffset).toBe(3)
     machine.batchEnded(0, second, committed(second), at(0))
     const commands = machine.batchEnded(0, first, committed(first), at(0))
-    expect(commands).toContainEqual({ do: 'replaceLanes', ownership: 0, from: [row(0, 3), row(1, 3)], count: 3, offset: 3 })
+    expect(commands).toContainEqual({
+      do: 'replaceLanes',
+      ownership: 0,
+      from: [row(0, 3), row(1, 3)],
+      count: 3,
+      at: { offset: 3, leaderEpoch: null },
+    })
     expect(machine.replaced(0, state(3, 3, 2), at(0))).toContainEqual({ do: 'fetch' })
     expect(machine.lanes).toHaveLength(3)
-    expect(machine.fetchFrom).toBe(3)
+    expect(machine.fetchFrom?.offset).toBe(3)
   })
 
   test('messages past the barrier wait and are given to the new lanes, in order', () => {
@@ -403,7 +410,7 @@ describe('a change of the lane count', () => {
   test('reads up to a barrier that lies ahead', () => {
     const machine = owned([row(0, 8), row(1, 2)])
     machine.changeLanes(4)
-    expect(machine.fetchFrom).toBe(2)
+    expect(machine.fetchFrom?.offset).toBe(2)
     expect(names(machine.fetched(2, [], 8))).toContain('replaceLanes')
   })
 
@@ -423,7 +430,7 @@ describe('a change of the lane count', () => {
       ownership: 0,
       from: [row(0, 4), row(1, 4)],
       count: 3,
-      offset: 4,
+      at: { offset: 4, leaderEpoch: null },
     })
   })
 
@@ -441,7 +448,96 @@ describe('a change of the lane count', () => {
   })
 })
 
-test('an offset that the log does not hold stops the consumer and names the remedy', () => {
-  const [command] = owned([row(0, 4), row(1, 4)]).outOfRange(4, 10, 20)
-  expect(command).toMatchObject({ do: 'fail', error: { code: 'OFFSET_OUT_OF_RANGE' } })
+describe('a log that does not hold the position', () => {
+  const theirs = `where group_name = 'g' and topic_id = 'id' and partition = 0`
+
+  test('because older messages are gone stops the consumer, and the error says what is lost and what to do', () => {
+    const [command] = owned([row(0, 4), row(1, 4)]).outOfRange(4, 10, 20)
+    expect(command).toMatchObject({
+      do: 'fail',
+      error: { code: 'OFFSET_OUT_OF_RANGE', details: { offset: 4, startOffset: 10, endOffset: 20 } },
+    })
+    const { message } = (command as Extract<PartitionCommand, { do: 'fail' }>).error
+    expect(message).toContain('stands at offset 4 of t-0, but the log holds only 10 to 20. Messages 4 to 9 are gone unhandled')
+    expect(message).toContain(`update consumer_position set next_offset = 10 ${theirs} and next_offset < 10.`)
+  })
+
+  test('because it ends before it stops the consumer, and the error says what is lost and what to do', () => {
+    const [command] = owned([row(0, 40), row(1, 40)]).outOfRange(40, 10, 20)
+    const { message } = (command as Extract<PartitionCommand, { do: 'fail' }>).error
+    expect(message).toContain('handled of 20 to 39 is gone')
+    expect(message).toContain(`update consumer_position set next_offset = 20 ${theirs} and next_offset > 20.`)
+  })
+
+  test('any more, but other messages in its place, stops the consumer, and the error says what is lost and what to do', () => {
+    const [command] = owned([row(0, 40), row(1, 40)]).truncated(40, 20)
+    expect(command).toMatchObject({ do: 'fail', error: { code: 'LOG_TRUNCATED', details: { offset: 40, endOffset: 20 } } })
+    const { message } = (command as Extract<PartitionCommand, { do: 'fail' }>).error
+    expect(message).toContain('stands at offset 40 of t-0, but the log has lost what it held from 20 on')
+    expect(message).toContain(`set next_offset = 20 ${theirs} and next_offset > 20.`)
+    expect(message).toContain(`set leader_epoch = null ${theirs}.`)
+  })
+
+  test('is none of a former ownership', () => {
+    const machine = owned([row(0, 4), row(1, 4)])
+    machine.fetched(4, [], 6)
+    expect([...machine.outOfRange(4, 10, 20), ...machine.truncated(4, 2)]).toEqual([])
+  })
+})
+
+describe('the leader epoch of positions', () => {
+  const lead = (leaderEpoch: number, from: number, to: number): LeaderRun => ({ leaderEpoch, from, to })
+
+  test('goes with the offset that is read from: first that of the lane that is furthest behind, then that of what was read last', () => {
+    const machine = owned([row(0, 5, { leaderEpoch: 4 }), row(1, 3, { leaderEpoch: 2 })])
+    expect(machine.fetchFrom).toEqual({ offset: 3, leaderEpoch: 2 })
+    machine.fetched(3, [record(3, right)], 9, [lead(2, 2, 4), lead(4, 4, 9)])
+    expect(machine.fetchFrom).toEqual({ offset: 9, leaderEpoch: 4 })
+    machine.fetched(9, [], 12, [lead(4, 9, 12)])
+    expect(machine.fetchFrom).toEqual({ offset: 12, leaderEpoch: 4 })
+  })
+
+  test('is that of the record before the offset, whatever lane that is in', () => {
+    const machine = owned()
+    machine.fetched(0, [record(0, left), record(1, right), record(2, left)], 3, [lead(1, 0, 1), lead(2, 1, 2), lead(3, 2, 3)])
+    const order = machine.order(0)!
+    expect([0, 1, 2, 3].map((offset) => leaderBefore(order.leaders, offset))).toEqual([null, 1, 2, 3])
+    machine.batchEnded(0, order, committed(order), at(0))
+    expect(machine.lanes[0]!.position).toMatchObject({ nextOffset: 3, leaderEpoch: 3 })
+  })
+
+  test('moves with idle lanes, and into other lanes', () => {
+    const machine = owned()
+    machine.fetched(0, [], 8, [lead(6, 0, 8)])
+    expect(machine.advance()).toMatchObject([{ do: 'advance', targets: [0, 1].map((lane) => ({ lane, offset: 8, leaderEpoch: 6 })) }])
+    const moved = [0, 1].map((lane) => row(lane, 8, { leaderEpoch: 6 }))
+    machine.advanced(0, moved, moved, at(0))
+    expect(machine.changeLanes(3)).toContainEqual(expect.objectContaining({ do: 'replaceLanes', at: { offset: 8, leaderEpoch: 6 } }))
+  })
+
+  test('of lanes that have not been read past yet is known from their own rows', () => {
+    const machine = owned([row(0, 8, { leaderEpoch: 6 }), row(1, 8, { leaderEpoch: 6 })])
+    expect(machine.changeLanes(3)).toContainEqual(expect.objectContaining({ do: 'replaceLanes', at: { offset: 8, leaderEpoch: 6 } }))
+  })
+
+  test('stops the consumer where a lane further on has handled what is not in the log any more', () => {
+    const machine = owned([row(0, 60, { leaderEpoch: 1 }), row(1, 100, { leaderEpoch: 2 })])
+    expect(machine.fetched(60, [record(60, left)], 80, [lead(1, 60, 70), lead(2, 70, 80)]).map((one) => one.do)).toEqual(['ready'])
+    const [command] = machine.fetched(80, [record(85, right)], 120, [lead(2, 80, 85), lead(3, 85, 120)])
+    expect(command).toMatchObject({ do: 'fail', error: { code: 'LOG_TRUNCATED', details: { offset: 100, endOffset: 85 } } })
+  })
+
+  test('takes no later leader for a contradiction that began where the lane stands', () => {
+    const machine = owned([row(0, 60, { leaderEpoch: 1 }), row(1, 100, { leaderEpoch: 2 })])
+    const commands = machine.fetched(60, [record(100, right)], 120, [lead(2, 60, 90), lead(3, 100, 120)])
+    expect(commands).toEqual([{ do: 'ready', lane: 1 }])
+  })
+
+  test('is not asked for where the broker keeps none', () => {
+    const machine = owned()
+    machine.fetched(0, [record(0, left)], 1)
+    const order = machine.order(0)!
+    expect(leaderBefore(order.leaders, order.nextOffset)).toBeNull()
+    expect(machine.fetchFrom).toEqual({ offset: 1, leaderEpoch: null })
+  })
 })

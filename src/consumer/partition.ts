@@ -1,13 +1,14 @@
-import { TidemarkError } from '../errors.ts'
 import type { LogRecord } from '../message/port.ts'
 import type { BatchOrder, BatchResult } from './batch-order.ts'
 import { Entry } from './entry.ts'
 import { Lane, type LaneSettings, type Moment } from './lane.ts'
 import { LaneChange } from './lane-change.ts'
 import { laneOf } from './lane-of.ts'
+import { type Leaders, contradiction, joined, leaderBefore, leadersOf, noLeaders } from './leaders.ts'
+import { outOfRange, truncated } from './lost-place.ts'
 import { Ownership, type PartitionPhase } from './ownership.ts'
 import type { PartitionCommand } from './partition-command.ts'
-import type { LanePosition, PartitionRef, PartitionState } from './port.ts'
+import type { LanePosition, LogPlace, PartitionRef, PartitionState } from './port.ts'
 
 export interface PartitionSettings extends LaneSettings {
   /** Stop reading when so much waits in memory; go on at half of it. */
@@ -29,6 +30,8 @@ export class Partition {
   #lanes: Lane[] = []
   /** Everything before it was given to the lanes. */
   #dispatched = 0
+  /** Of what was read before it, as far back as a lane may still need it. */
+  #leaders: Leaders = noLeaders
   #paused = false
   /** While draining: the idle lanes' last step was asked for. */
   #finalAdvance = false
@@ -53,9 +56,9 @@ export class Partition {
   }
 
   /** Where to read on; `null` when nothing is to be read now. */
-  get fetchFrom(): number | null {
+  get fetchFrom(): LogPlace | null {
     if (this.phase !== 'owned' || this.#paused || this.#dispatched >= this.#change.barrier) return null
-    return this.#dispatched
+    return { offset: this.#dispatched, leaderEpoch: leaderBefore(this.#leaders, this.#dispatched) }
   }
 
   /** Every message before it is done, as far as this owner knows; idle lanes count although their row may stand further back. */
@@ -75,7 +78,9 @@ export class Partition {
   tookOver(ownership: number, state: PartitionState): Commands {
     if (this.#own.isStale(ownership) || this.phase !== 'taking') return []
     this.#install(state)
-    this.#dispatched = Math.min(...this.#lanes.map((lane) => lane.position.nextOffset))
+    const furthestBehind = this.#lanes.map(placeOf).reduce((a, b) => (b.offset < a.offset ? b : a))
+    this.#dispatched = furthestBehind.offset
+    this.#leaders = leadersOf(furthestBehind)
     return [...this.#own.taken(), { do: 'fetch' }, ...this.#beginChange()]
   }
 
@@ -105,34 +110,49 @@ export class Partition {
   // ---- messages
 
   /** What was read from `from` on. Answers to an outdated question are ignored. */
-  fetched(from: number, records: readonly LogRecord[], nextOffset: number): Commands {
+  fetched(from: number, records: readonly LogRecord[], nextOffset: number, leaders = noLeaders): Commands {
     if (this.phase !== 'owned' || from !== this.#dispatched) return []
+    const overwritten = this.#overwritten(leaders)
+    if (overwritten !== null) return [overwritten]
     for (const record of records) {
       const lane = this.#lanes[laneOf(record.key, record.offset, this.#lanes.length)]!
       if (!lane.push(new Entry(record))) this.repeatsBelowPosition += 1
     }
     this.#dispatched = Math.max(this.#dispatched, nextOffset)
+    this.#leaders = joined(this.#leaders, leaders, Math.min(...this.#lanes.map((lane) => lane.position.nextOffset)))
     this.#pauseOrResume()
     return [...this.#readyLanes(), ...this.#replaceIfReady()]
   }
 
   outOfRange(from: number, startOffset: number, endOffset: number): Commands {
     if (this.phase !== 'owned' || from !== this.#dispatched) return []
-    const { group, topic, partition } = this.ref
-    const text = `Group "${group}" stands at offset ${from} of ${topic}-${partition}, but the log holds only ${startOffset} to ${endOffset}.`
-    const error = new TidemarkError('OFFSET_OUT_OF_RANGE', text, {
-      details: { group, topic, partition, offset: from, startOffset, endOffset },
-      remedy:
-        'Its messages are gone, or the topic was changed. Decide what they mean to this group, then set its rows in consumer_position.',
-    })
-    return [{ do: 'fail', error }]
+    return [{ do: 'fail', error: outOfRange(this.ref, from, startOffset, endOffset) }]
+  }
+
+  truncated(from: number, endOffset: number): Commands {
+    if (this.phase !== 'owned' || from !== this.#dispatched) return []
+    return [{ do: 'fail', error: truncated(this.ref, from, endOffset) }]
+  }
+
+  /**
+   * The broker has compared the log with the place that is read from. Lanes that stand further on drop what is before their own places: whether that
+   * is still what they have handled must be seen here.
+   */
+  #overwritten(leaders: Leaders): PartitionCommand | null {
+    if (leaders.length === 0) return null
+    for (const lane of this.#lanes) {
+      const place = placeOf(lane)
+      const run = contradiction(leaders, place)
+      if (run !== null) return { do: 'fail', error: truncated(this.ref, place.offset, run.from) }
+    }
+    return null
   }
 
   /** The next batch of a lane that was `ready`, now that a transaction is free. */
   order(lane: number): BatchOrder | null {
     const found = this.#lanes[lane]
     if (this.phase !== 'owned' || found === undefined || found.activity !== 'idle' || found.notBefore > 0) return null
-    return found.order(this.ref, this.#dispatched, this.#change.barrier)
+    return found.order(this.ref, this.#dispatched, this.#change.barrier, this.#leaders)
   }
 
   batchEnded(ownership: number, order: BatchOrder, result: BatchResult, now: Moment): Commands {
@@ -315,7 +335,8 @@ export class Partition {
     const idle = this.#lanes.filter((lane) => isEmpty(lane) && lane.position.nextOffset < this.#dispatched)
     if (idle.length === 0) return []
     for (const lane of idle) lane.activity = 'advance'
-    const targets = idle.map(({ position }) => ({ lane: position.lane, epoch: position.epoch, offset: this.#dispatched }))
+    const there = { offset: this.#dispatched, leaderEpoch: leaderBefore(this.#leaders, this.#dispatched) }
+    const targets = idle.map(({ position: { lane, epoch } }) => ({ lane, epoch, ...there }))
     return [{ do: 'advance', ownership: this.ownership, targets }]
   }
 
@@ -338,9 +359,13 @@ export class Partition {
   #replaceIfReady(): Commands {
     if (!this.#change.isUnderWay || this.#change.isReplacing) return []
     const raised: Commands = this.#change.raise(this.#lanes) ? [{ do: 'fetch' }, ...this.#readyLanes()] : []
-    const replace = this.#change.replace(this.#lanes, this.#dispatched, this.ownership)
+    const replace = this.#change.replace(this.#lanes, this.#dispatched, this.#leaders, this.ownership)
     return replace.length > 0 ? replace : raised
   }
+}
+
+function placeOf({ position: { nextOffset, leaderEpoch } }: Lane): LogPlace {
+  return { offset: nextOffset, leaderEpoch }
 }
 
 function isEmpty(lane: Lane): boolean {

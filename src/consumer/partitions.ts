@@ -97,8 +97,11 @@ export class Partitions {
   fetchPositions(): FetchPosition[] {
     const positions: FetchPosition[] = []
     for (const { machine } of this.#owned.values()) {
-      const offset = machine.fetchFrom
-      if (offset !== null) positions.push({ topic: machine.ref.topic, partition: machine.ref.partition, offset })
+      const place = machine.fetchFrom
+      if (place === null) continue
+      const { topic, partition } = machine.ref
+      const known = place.leaderEpoch === null ? {} : { leaderEpoch: place.leaderEpoch }
+      positions.push({ topic, partition, offset: place.offset, ...known })
     }
     return positions
   }
@@ -106,12 +109,7 @@ export class Partitions {
   fetched(from: number, found: Fetched): void {
     const owned = this.#owned.get(`${found.topic}/${found.partition}`)
     if (owned === undefined) return
-    const { machine } = owned
-    const commands =
-      found.outOfRange === undefined
-        ? machine.fetched(from, found.records, found.nextOffset)
-        : machine.outOfRange(from, found.outOfRange.startOffset, found.endOffset)
-    this.#execute(owned, commands)
+    this.#execute(owned, tell(owned.machine, from, found))
   }
 
   advance(): void {
@@ -287,10 +285,10 @@ export class Partitions {
     }
   }
 
-  async #replaceLanes(owned: Owned, { ownership, from, count, offset }: Extract<PartitionCommand, { do: 'replaceLanes' }>): Promise<void> {
+  async #replaceLanes(owned: Owned, { ownership, from, count, at }: Extract<PartitionCommand, { do: 'replaceLanes' }>): Promise<void> {
     const { machine } = owned
     try {
-      const state = await this.#settings.store.replaceLanes(machine.ref, from, count, offset)
+      const state = await this.#settings.store.replaceLanes(machine.ref, from, count, at)
       this.#execute(owned, machine.replaced(ownership, state, this.#now()))
     } catch (error) {
       this.#events.trouble('change of lanes', error)
@@ -346,6 +344,13 @@ export class Partitions {
     const { clock } = this.#settings
     return { wall: clock.now(), elapsed: clock.elapsed(), random: clock.random() }
   }
+}
+
+function tell(machine: Partition, from: number, found: Fetched): readonly PartitionCommand[] {
+  const { records, nextOffset, endOffset, leaders, outOfRange, truncated } = found
+  if (outOfRange !== undefined) return machine.outOfRange(from, outOfRange.startOffset, endOffset)
+  if (truncated !== undefined) return machine.truncated(from, truncated.endOffset)
+  return machine.fetched(from, records, nextOffset, leaders)
 }
 
 /** Not one of our own errors, since those end the consumer unless they say that they pass. */

@@ -25,11 +25,20 @@ export interface LaneRef extends PartitionRef {
   readonly lane: number
 }
 
+/** A place between two records of a partition. */
+export interface LogPlace {
+  readonly offset: number
+  /** Of the broker's leader that wrote the record before it; `null` where that is not known, or the broker keeps no leader epochs. */
+  readonly leaderEpoch: number | null
+}
+
 /** One lane's row, as read or as last written by its owner. */
 export interface LanePosition {
   readonly lane: number
   readonly lanes: number
   readonly nextOffset: number
+  /** Goes with `nextOffset`: see `LogPlace`. Never compared by the store. */
+  readonly leaderEpoch: number | null
   readonly epoch: number
   /** Raised by whoever but the owner parks or holds a key of the lane. */
   readonly holds: number
@@ -103,6 +112,8 @@ export interface BatchEnd {
   readonly position: LanePosition
   /** The offset after the batch. */
   readonly nextOffset: number
+  /** Goes with it. */
+  readonly leaderEpoch: number | null
   /** As it stands after the batch. */
   readonly highWater: HighWater
   /** Dedup identities of the handled messages that no high water covers, to remember. Sorted by the store. */
@@ -169,8 +180,8 @@ export interface ConsumerStore {
   /** Moves idle lanes forward, never back, where the epoch is still ours. One statement. Returns the lanes that moved, as they stand now. */
   advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]>
 
-  /** Replaces all lanes of a partition by `count` new ones at `offset`, above every old epoch, in one transaction. `'fenced'` if any row is not as given. */
-  replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, offset: number): Promise<PartitionState | 'fenced'>
+  /** Replaces all lanes of a partition by `count` new ones at a place, above every old epoch, in one transaction. `'fenced'` if any row is not as given. */
+  replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, at: LogPlace): Promise<PartitionState | 'fenced'>
 
   /** Opens a transaction for a lane's batch. No row of ours is locked by it before `commit`. */
   begin(lane: LaneRef): Promise<BatchTransaction>
@@ -186,8 +197,7 @@ export interface PartitionPosition {
   readonly nextOffset: number
 }
 
-export interface AdvanceTarget {
+export interface AdvanceTarget extends LogPlace {
   readonly lane: number
   readonly epoch: number
-  readonly offset: number
 }

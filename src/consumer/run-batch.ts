@@ -8,6 +8,7 @@ import { type Call, Execution } from './execution.ts'
 import { failureOf } from './failure.ts'
 import type { DeadLetterPolicy } from './failure-policy.ts'
 import type { Handler, Routes } from './handler.ts'
+import { leaderBefore } from './leaders.ts'
 import type { Optimism } from './optimism.ts'
 import { type Plan, type Task, planBatch } from './plan.ts'
 import type { BatchEnd, BatchTransaction, ConsumerStore, DeadLetter } from './port.ts'
@@ -146,9 +147,11 @@ class BatchRun {
 
   async #commit(batch: BatchTransaction, { tasks, calls, publish }: Done): Promise<BatchResult | null> {
     const deadLetter = this.#deadLetter()
+    const { nextOffset } = this.#plan
     const end: BatchEnd = {
       position: this.#order.position,
-      nextOffset: this.#plan.nextOffset,
+      nextOffset,
+      leaderEpoch: leaderBefore(this.#order.leaders, nextOffset),
       highWater: this.#plan.highWater,
       handled: tasks.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
       queue: this.#plan.queue,

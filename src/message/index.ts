@@ -49,6 +49,7 @@ export type {
   FetchOptions,
   FetchPosition,
   Header,
+  LeaderRun,
   LogRecord,
   Membership,
   MembershipOptions,

@@ -18,6 +18,7 @@ const partition: PartitionRef = { group: 'g', topic: 't', topicId: 'id', partiti
 const lane = { ...partition, lane: 0 }
 const takeOver = () => store.takeOver({ partition, lockTimeoutMs: 200 })
 const key = (name: string) => Buffer.from(name).toString('base64')
+const at = (offset: number) => ({ offset, leaderEpoch: null })
 const record = (name: string, offset: number) => ({ ...countedRecord(name, offset), offset, timestamp: 1_000 })
 
 beforeEach(async () => {
@@ -26,7 +27,7 @@ beforeEach(async () => {
 })
 
 function end(position: LanePosition, nextOffset: number, rest: Partial<BatchEnd> = {}): BatchEnd {
-  return { position, nextOffset, highWater: {}, handled: [], queue: [], deadLetter: null, publish: [], ...rest }
+  return { position, nextOffset, leaderEpoch: null, highWater: {}, handled: [], queue: [], deadLetter: null, publish: [], ...rest }
 }
 
 async function commitBatch(position: LanePosition, nextOffset: number, rest: Partial<BatchEnd> = {}) {
@@ -384,8 +385,8 @@ describe('the idle advance', () => {
     await commitBatch(mine, 9)
     await rows('update tidemark.consumer_position set epoch = epoch + 1 where lane = 1')
     const moved = await store.advance(partition, [
-      { lane: 0, epoch: mine.epoch, offset: 5 },
-      { lane: 1, epoch: other.epoch, offset: 5 },
+      { lane: 0, epoch: mine.epoch, offset: 5, leaderEpoch: null },
+      { lane: 1, epoch: other.epoch, offset: 5, leaderEpoch: null },
     ])
     expect(moved).toEqual([])
     expect(await rows('select next_offset::int as n from tidemark.consumer_position order by lane')).toEqual([{ n: 9 }, { n: 0 }])
@@ -395,7 +396,7 @@ describe('the idle advance', () => {
     const { lanes } = await takeOver()
     const moved = await store.advance(
       partition,
-      lanes.map(({ lane, epoch }) => ({ lane, epoch, offset: 7 })),
+      lanes.map(({ lane, epoch }) => ({ lane, epoch, offset: 7, leaderEpoch: null })),
     )
     expect(moved).toHaveLength(2)
     expect(
@@ -407,13 +408,32 @@ describe('the idle advance', () => {
   })
 })
 
+describe('the leader epoch of a position', () => {
+  const found = async () => (await store.reload(lane))!.position.leaderEpoch
+
+  test('does not outlive a next offset that was set by hand, or by an older version, which knows nothing of it', async () => {
+    const { lanes } = await takeOver()
+    expect(await commitBatch(lanes[0]!, 9, { leaderEpoch: 3 })).toMatchObject({ position: { leaderEpoch: 3 } })
+    expect(await found()).toBe(3)
+    await rows('update tidemark.consumer_position set next_offset = 7')
+    expect(await found()).toBeNull()
+    await rows('update tidemark.consumer_position set next_offset = 9')
+    expect(await found()).toBe(3)
+  })
+
+  test('is no reason for a batch to have moved', async () => {
+    const { lanes } = await takeOver()
+    expect(await commitBatch({ ...lanes[0]!, leaderEpoch: 8 }, 9, { leaderEpoch: 3 })).toMatchObject({ outcome: 'committed' })
+  })
+})
+
 describe('replacing lanes', () => {
   test('begins above every old epoch, so that no former owner reaches it again', async () => {
     await takeOver()
     const state = await takeOver()
     await rows('update tidemark.consumer_position set epoch = 40 where lane = 1')
     const from = state.lanes.map((row) => (row.lane === 1 ? { ...row, epoch: 40 } : row))
-    const replaced = await store.replaceLanes(partition, from, 3, 12)
+    const replaced = await store.replaceLanes(partition, from, 3, at(12))
     if (replaced === 'fenced') throw new Error('fenced')
     expect(replaced.lanes.map(({ lane, lanes, epoch, nextOffset }) => [lane, lanes, epoch, nextOffset])).toEqual(
       [0, 1, 2].map((n) => [n, 3, 41, 12]),
@@ -424,7 +444,7 @@ describe('replacing lanes', () => {
   test('is refused when a lane is not where its owner left it', async () => {
     const { lanes } = await takeOver()
     await takeOver()
-    expect(await store.replaceLanes(partition, lanes, 3, 12)).toBe('fenced')
+    expect(await store.replaceLanes(partition, lanes, 3, at(12))).toBe('fenced')
     expect(await rows('select from tidemark.consumer_position')).toHaveLength(2)
   })
 
@@ -433,7 +453,7 @@ describe('replacing lanes', () => {
     const left = await commitBatch(lanes[0]!, 5, { highWater: { s: [3, 1], t: [1, 1] } })
     const right = await commitBatch(lanes[1]!, 5, { highWater: { s: [2, 9] } })
     if (left.outcome !== 'committed' || right.outcome !== 'committed') throw new Error('not committed')
-    const replaced = await store.replaceLanes(partition, [left.position, right.position], 1, 5)
+    const replaced = await store.replaceLanes(partition, [left.position, right.position], 1, at(5))
     expect(replaced).toMatchObject({ lanes: [{ highWater: { s: [3, 1], t: [1, 1] } }] })
   })
 })

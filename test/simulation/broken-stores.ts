@@ -91,7 +91,7 @@ function bound(store: MemoryConsumerStore): ConsumerStore {
     takeOver: (request) => store.takeOver(request),
     reload: (lane) => store.reload(lane),
     advance: (partition, targets) => store.advance(partition, targets),
-    replaceLanes: (partition, from, count, offset) => store.replaceLanes(partition, from, count, offset),
+    replaceLanes: (partition, from, count, at) => store.replaceLanes(partition, from, count, at),
     begin: (lane) => store.begin(lane),
     forgetHandled: (retentionMs) => store.forgetHandled(retentionMs),
   }

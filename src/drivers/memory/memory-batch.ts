@@ -44,7 +44,12 @@ export class MemoryBatch implements BatchTransaction {
 
   async commit(end: BatchEnd): Promise<CommitOutcome> {
     const { database, lane, append, standstillMs } = this.#parts
-    const position: LanePosition = { ...end.position, nextOffset: end.nextOffset, highWater: end.highWater }
+    const position: LanePosition = {
+      ...end.position,
+      nextOffset: end.nextOffset,
+      leaderEpoch: end.leaderEpoch,
+      highWater: end.highWater,
+    }
     try {
       if (end.publish.length > 0) await append(this.tx, end.publish)
       await database.step('compare and set', this.tx)

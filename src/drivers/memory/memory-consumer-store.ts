@@ -5,6 +5,7 @@ import type {
   FirstPositions,
   LanePosition,
   LaneRef,
+  LogPlace,
   PartitionPosition,
   PartitionRef,
   PartitionState,
@@ -77,7 +78,7 @@ export class MemoryConsumerStore implements ConsumerStore {
       for (const [partition, offset] of (seen ? later : first).entries()) {
         const ref = { ...topic, partition }
         if (this.#tables.partition(ref) !== undefined) continue
-        const made: MemoryPartition = { ref, lanes: freshLanes(lanes, offset, 0), parked: new Map() }
+        const made: MemoryPartition = { ref, lanes: freshLanes(lanes, { offset, leaderEpoch: null }, 0), parked: new Map() }
         tx.stage(() => void this.#tables.partitions.set(partitionName(ref), made))
       }
     })
@@ -106,7 +107,7 @@ export class MemoryConsumerStore implements ConsumerStore {
   advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]> {
     return this.database.transaction(async (tx) => {
       const moved: LanePosition[] = []
-      for (const { lane, epoch, offset } of [...targets].sort((a, b) => a.lane - b.lane)) {
+      for (const { lane, epoch, offset, leaderEpoch } of [...targets].sort((a, b) => a.lane - b.lane)) {
         const behind = (): LanePosition | undefined => {
           const row = this.#tables.lane({ ...partition, lane })
           return row !== undefined && row.epoch === epoch && row.nextOffset < offset ? row : undefined
@@ -116,7 +117,7 @@ export class MemoryConsumerStore implements ConsumerStore {
         // Whoever had the lock may have moved it meanwhile.
         const row = behind()
         if (row === undefined) continue
-        const there = { ...row, nextOffset: offset }
+        const there = { ...row, nextOffset: offset, leaderEpoch }
         moved.push(there)
         tx.stage(() => this.#tables.setLane(partition, there))
       }
@@ -124,7 +125,7 @@ export class MemoryConsumerStore implements ConsumerStore {
     })
   }
 
-  replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, offset: number): Promise<PartitionState | 'fenced'> {
+  replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, at: LogPlace): Promise<PartitionState | 'fenced'> {
     return this.database.transaction(async (tx) => {
       for (const { lane } of from) await tx.lock(laneLock({ ...partition, lane }))
       await this.database.step('replace lanes', tx)
@@ -133,7 +134,7 @@ export class MemoryConsumerStore implements ConsumerStore {
       // Above every old one: an owner of old must not find its number again.
       const epoch = 1 + Math.max(...found.lanes.map((row) => row.epoch))
       const highWater = highestOf(found.lanes.map((row) => row.highWater))
-      const lanes = freshLanes(count, offset, epoch).map((lane) => ({ ...lane, highWater }))
+      const lanes = freshLanes(count, at, epoch).map((lane) => ({ ...lane, highWater }))
       tx.stage(() => void (found.lanes = lanes))
       return stateOf({ ...found, lanes })
     })

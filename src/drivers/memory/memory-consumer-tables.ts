@@ -1,4 +1,4 @@
-import type { DeadLetter, LanePosition, LaneRef, PartitionRef, PartitionState } from '../../consumer/port.ts'
+import type { DeadLetter, LanePosition, LaneRef, LogPlace, PartitionRef, PartitionState } from '../../consumer/port.ts'
 import type { LogRecord } from '../../message/port.ts'
 
 /** A message that waits behind its key. */
@@ -66,8 +66,9 @@ export function keyName({ key }: LogRecord): string {
   return key!.toString('base64')
 }
 
-export function freshLanes(count: number, nextOffset: number, epoch: number): LanePosition[] {
-  return Array.from({ length: count }, (_, lane) => ({ lane, lanes: count, nextOffset, epoch, holds: 0, highWater: {}, at: null }))
+export function freshLanes(count: number, { offset, leaderEpoch }: LogPlace, epoch: number): LanePosition[] {
+  const same = { lanes: count, nextOffset: offset, leaderEpoch, epoch, holds: 0, highWater: {}, at: null }
+  return Array.from({ length: count }, (_, lane) => ({ lane, ...same }))
 }
 
 export function stateOf({ lanes, parked }: MemoryPartition): PartitionState {

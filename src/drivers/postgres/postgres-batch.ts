@@ -114,7 +114,7 @@ export class PostgresBatch implements BatchTransaction {
     const quoted = quotedSchema(schema)
     return {
       before: appendStatements(schema, batch.publish),
-      fence: compareAndSet(quoted, lane, batch.position, batch.nextOffset, batch.highWater),
+      fence: compareAndSet(quoted, lane, batch),
       after: [...queueing(quoted, lane, batch), ...burial(quoted, lane, batch), ...remembering(quoted, lane, batch)],
     }
   }
@@ -251,8 +251,8 @@ function remembering(schema: string, lane: LaneRef, { handled }: BatchEnd): Stat
   return handled.length === 0 ? [] : [rememberHandled(schema, lane.group, [...handled].sort())]
 }
 
-function moved({ position, nextOffset, highWater }: BatchEnd, at: string | null): LanePosition {
-  return { ...position, nextOffset, highWater, at }
+function moved({ position, nextOffset, leaderEpoch, highWater }: BatchEnd, at: string | null): LanePosition {
+  return { ...position, nextOffset, leaderEpoch, highWater, at }
 }
 
 /** What `consumer_require` raised, if it did. */

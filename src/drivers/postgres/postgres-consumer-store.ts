@@ -5,6 +5,7 @@ import type {
   FirstPositions,
   LanePosition,
   LaneRef,
+  LogPlace,
   PartitionPosition,
   PartitionRef,
   PartitionState,
@@ -126,7 +127,7 @@ export class PostgresConsumerStore implements ConsumerStore {
     partition: PartitionRef,
     from: readonly LanePosition[],
     count: number,
-    offset: number,
+    at: LogPlace,
   ): Promise<PartitionState | 'fenced'> {
     return this.#database.use(async (session) => {
       try {
@@ -140,7 +141,7 @@ export class PostgresConsumerStore implements ConsumerStore {
         const highWater = highestOf(rows.map((row) => row.highWater))
         const results = await commit(session, [
           deleteLanes(this.#schema, partition),
-          insertLanes(this.#schema, partition, count, { offset, epoch, highWater }),
+          insertLanes(this.#schema, partition, count, { at, epoch, highWater }),
           parkedKeys(this.#schema, partition),
         ])
         crashPoint('consumer:after-lanes-replaced')

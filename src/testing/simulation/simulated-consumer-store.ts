@@ -5,6 +5,7 @@ import type {
   FirstPositions,
   LanePosition,
   LaneRef,
+  LogPlace,
   PartitionPosition,
   PartitionRef,
   PartitionState,
@@ -56,9 +57,9 @@ export class SimulatedConsumerStore implements ConsumerStore {
     return this.#call(`advance ${partition.topic}-${partition.partition}`, () => this.#store.advance(partition, targets))
   }
 
-  replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, offset: number): Promise<PartitionState | 'fenced'> {
+  replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, at: LogPlace): Promise<PartitionState | 'fenced'> {
     return this.#call(`replace lanes of ${partition.topic}-${partition.partition} by ${count}`, async () => {
-      const state = await this.#store.replaceLanes(partition, from, count, offset)
+      const state = await this.#store.replaceLanes(partition, from, count, at)
       if (state !== 'fenced') this.#ledger.tookOver(partition, epochOf(state), this.#process.name)
       return state
     })

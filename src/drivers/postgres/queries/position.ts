@@ -1,11 +1,21 @@
-import type { AdvanceTarget, FirstPositions, LanePosition, LaneRef, PartitionRef, TopicRef } from '../../../consumer/port.ts'
+import type {
+  AdvanceTarget,
+  BatchEnd,
+  FirstPositions,
+  LanePosition,
+  LaneRef,
+  LogPlace,
+  PartitionRef,
+  TopicRef,
+} from '../../../consumer/port.ts'
 import type { HighWater } from '../../../inbox/high-water.ts'
 import type { Row } from '../../../message/transaction.ts'
 import type { Statement } from '../statement-run.ts'
 
 /** Statements on `consumer_position`. `schema` is the quoted name everywhere. */
 
-const columns = 'p.lane, p.lanes, p.next_offset, p.epoch, p.holds, p.high_water, p.ctid::text as at'
+const leaderEpoch = 'case when p.leader_epoch_at = p.next_offset then p.leader_epoch end as leader_epoch'
+const columns = `p.lane, p.lanes, p.next_offset, ${leaderEpoch}, p.epoch, p.holds, p.high_water, p.ctid::text as at`
 const ofPartition = 'p.group_name = $1 and p.topic_id = $2 and p.partition = $3'
 const partitionParams = (p: PartitionRef): readonly unknown[] => [p.group, p.topicId, p.partition]
 
@@ -15,6 +25,7 @@ export function lanePosition(row: Row): LanePosition {
     lane: Number(row['lane']),
     lanes: Number(row['lanes']),
     nextOffset: Number(row['next_offset']),
+    leaderEpoch: row['leader_epoch'] === null ? null : Number(row['leader_epoch']),
     epoch: Number(row['epoch']),
     holds: Number(row['holds']),
     highWater: JSON.parse(String(row['high_water'])) as HighWater,
@@ -74,14 +85,17 @@ export function readLane(schema: string, lane: LaneRef): Statement {
 export function advanceLanes(schema: string, partition: PartitionRef, targets: readonly AdvanceTarget[]): Statement {
   return {
     text: `with locked as (
-  select p.lane, t.offset_to from ${schema}.consumer_position p join unnest($4::int[], $5::bigint[], $6::bigint[]) as t(lane, epoch, offset_to) using (lane)
+  select p.lane, t.offset_to, t.leader_epoch from ${schema}.consumer_position p
+  join unnest($4::int[], $5::bigint[], $6::bigint[], $7::int[]) as t(lane, epoch, offset_to, leader_epoch) using (lane)
   where ${ofPartition} and p.epoch = t.epoch and p.next_offset < t.offset_to order by p.lane for update of p)
-update ${schema}.consumer_position p set next_offset = l.offset_to from locked l where ${ofPartition} and p.lane = l.lane returning ${columns}`,
+update ${schema}.consumer_position p set next_offset = l.offset_to, leader_epoch = l.leader_epoch, leader_epoch_at = l.offset_to
+from locked l where ${ofPartition} and p.lane = l.lane returning ${columns}`,
     params: [
       ...partitionParams(partition),
       targets.map(({ lane }) => lane),
       targets.map(({ epoch }) => epoch),
       targets.map(({ offset }) => offset),
+      targets.map(({ leaderEpoch }) => leaderEpoch),
     ],
   }
 }
@@ -90,8 +104,13 @@ update ${schema}.consumer_position p set next_offset = l.offset_to from locked l
  * The fence of every batch. Looks for the row where its predecessor left it, and by its key if it is not there: under a snapshot that keeps old
  * versions alive the way from the index through them grows with every batch. Fails unless exactly this row was moved.
  */
-export function compareAndSet(schema: string, lane: LaneRef, from: LanePosition, nextOffset: number, highWater: HighWater): Statement {
-  const set = `set next_offset = $8, high_water = $9`
+export function compareAndSet(
+  schema: string,
+  lane: LaneRef,
+  end: Pick<BatchEnd, 'position' | 'nextOffset' | 'leaderEpoch' | 'highWater'>,
+): Statement {
+  const { position: from, nextOffset, leaderEpoch, highWater } = end
+  const set = `set next_offset = $8, high_water = $9, leader_epoch = $11, leader_epoch_at = $8`
   const same = `${ofPartition} and p.lane = $4 and p.epoch = $5 and p.next_offset = $6 and p.holds = $7`
   return {
     text: `with there as (update ${schema}.consumer_position p ${set} where p.ctid = $10::tid and ${same} returning p.ctid),
@@ -107,6 +126,7 @@ select (select ctid::text from moved) as at, ${schema}.consumer_require(exists (
       nextOffset,
       JSON.stringify(highWater),
       from.at ?? '(0,0)',
+      leaderEpoch,
     ],
   }
 }
@@ -119,11 +139,20 @@ export function insertLanes(
   schema: string,
   partition: PartitionRef,
   count: number,
-  next: { readonly offset: number; readonly epoch: number; readonly highWater: HighWater },
+  next: { readonly at: LogPlace; readonly epoch: number; readonly highWater: HighWater },
 ): Statement {
   return {
-    text: `insert into ${schema}.consumer_position as p (group_name, topic_id, partition, topic, lane, lanes, next_offset, epoch, high_water)
-select $1, $2, $3, $4, lane, $5::int, $6, $7, $8 from generate_series(0, $5::int - 1) as lane returning ${columns}`,
-    params: [...partitionParams(partition), partition.topic, count, next.offset, next.epoch, JSON.stringify(next.highWater)],
+    text: `insert into ${schema}.consumer_position as p
+  (group_name, topic_id, partition, topic, lane, lanes, next_offset, epoch, high_water, leader_epoch, leader_epoch_at)
+select $1, $2, $3, $4, lane, $5::int, $6, $7, $8, $9, $6 from generate_series(0, $5::int - 1) as lane returning ${columns}`,
+    params: [
+      ...partitionParams(partition),
+      partition.topic,
+      count,
+      next.at.offset,
+      next.epoch,
+      JSON.stringify(next.highWater),
+      next.at.leaderEpoch,
+    ],
   }
 }
