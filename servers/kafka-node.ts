@@ -16,6 +16,8 @@ export interface NodeProgram {
   readonly home: string
   readonly place: NodePlace
   readonly java: Pick<JavaProgram, 'jars' | 'heapMb' | 'flags' | 'environment'>
+  /** More flags of the broker, not of the tool that prepares its directory. */
+  readonly brokerFlags: readonly string[]
 }
 
 /** One broker, which is a controller too. Its data and its ports stay the same until the cluster is stopped. */
@@ -49,7 +51,7 @@ export class KafkaNode {
   /** Starts it, with the data it has. Resolves once it answers and sees itself and `atLeast` brokers in the cluster. Nothing happens if it runs. */
   async start(atLeast = 1): Promise<void> {
     if (this.pid === null) {
-      this.#process = await this.#run('kafka.Kafka', [this.#settingsFile])
+      this.#process = await this.#run('kafka.Kafka', [this.#settingsFile], this.#program.brokerFlags)
       await noteProcess(this.#program.home, `node-${this.id}`, this.#process.pid)
     }
     await this.#untilReady(atLeast)
@@ -85,9 +87,10 @@ export class KafkaNode {
     if (ending !== 'exit code 0') throw new Error(`Kafka's directory could not be prepared (${ending}):\n${await this.#logTail()}`)
   }
 
-  #run(mainClass: string, args: readonly string[]): Promise<JavaProcess> {
+  #run(mainClass: string, args: readonly string[], more: readonly string[] = []): Promise<JavaProcess> {
     const { java, place } = this.#program
-    return JavaProcess.start({ ...java, mainClass, args, directory: place.directory, logFile: this.#logFile })
+    const flags = [...(java.flags ?? []), ...more]
+    return JavaProcess.start({ ...java, flags, mainClass, args, directory: place.directory, logFile: this.#logFile })
   }
 
   get #logFile(): string {

@@ -15,6 +15,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { freePort } from '../src/drivers/postgres/embedded/port.ts'
+import { ClassArchive } from './class-archive.ts'
 import { makeHome, removeHome } from './home.ts'
 import { kafkaJars } from './jar-sets.ts'
 import { logFlags } from './java-log.ts'
@@ -85,8 +86,12 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaClust
   const folder = await jars(kafkaJars, inEnvironment)
   const directory = await makeHome('kafka')
   const nodes: KafkaNode[] = []
+  const archive = new ClassArchive(folder, options.environment)
+  const written = join(directory, 'classes.jsa')
+  const writes = !archive.isThere && options.speed !== 'full' && (options.nodes ?? 1) === 1
   const stop = async (): Promise<void> => {
-    await Promise.all(nodes.map((node) => node.kill()))
+    await Promise.all(nodes.map((node) => (writes ? node.stop() : node.kill())))
+    await archive.keep(written)
     await removeHome(directory)
   }
   try {
@@ -94,8 +99,9 @@ export async function startKafka(options: KafkaOptions = {}): Promise<KafkaClust
     const places = await choosePlaces(directory, options)
     const flags = [...speedFlags[options.speed ?? 'quick'], ...logFlags('info')]
     const heapMb = options.heapMb ?? (places.length === 1 ? 512 : 384)
-    const java = { jars: folder, heapMb, flags, ...inEnvironment }
-    nodes.push(...places.map((place) => new KafkaNode({ home: directory, place, java })))
+    const java = { jars: folder, heapMb, flags: [...flags, ...archive.flags], ...inEnvironment }
+    const brokerFlags = writes ? archive.flagsToWrite(written) : []
+    nodes.push(...places.map((place) => new KafkaNode({ home: directory, place, java, brokerFlags })))
     const clusterId = randomBytes(16).toString('base64url')
     const format = (node: KafkaNode, place: NodePlace): Promise<void> => {
       const file = propertiesFile({ ...nodeSettings(place, places), ...settings, ...options.properties })

@@ -9,6 +9,7 @@
  */
 import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
+import { ClassArchive } from './class-archive.ts'
 import { startChild } from './child.ts'
 import { kafkaJars } from './jar-sets.ts'
 import { logFlags } from './java-log.ts'
@@ -56,8 +57,9 @@ export interface ToolResult {
 
 /** Runs one of Kafka's programs to its end. A failure is a result too: look at `code`. */
 export async function kafkaTool(tool: KafkaTool, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> {
-  const flags = [...speedFlags[options.speed ?? 'quick'], ...logFlags('warn')]
-  const program = { jars: await jars(kafkaJars), mainClass: mainClasses[tool], args, heapMb: options.heapMb ?? 256, flags }
+  const folder = await jars(kafkaJars)
+  const flags = [...speedFlags[options.speed ?? 'quick'], ...logFlags('warn'), ...new ClassArchive(folder).flags]
+  const program = { jars: folder, mainClass: mainClasses[tool], args, heapMb: options.heapMb ?? 256, flags }
   const child = await startChild(javaCommand(program), { stdio: 'pipe' })
   const end = (): void => void child.kill('SIGTERM')
   options.started?.(child.pid!)
