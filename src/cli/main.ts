@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type Command, type CommandIo, type CommandResult, type Flags, UsageError } from './command.ts'
+import { cdcDebeziumConfigCommand } from './commands/cdc-debezium-config.ts'
 import { migrateCommand } from './commands/migrate.ts'
 import { outboxDiscardCommand, outboxParkedCommand, outboxReleaseCommand } from './commands/outbox-parked.ts'
 import { outboxRebaseCommand } from './commands/outbox-rebase.ts'
@@ -19,6 +20,7 @@ export const commands: readonly Command[] = [
   outboxReleaseCommand,
   outboxDiscardCommand,
   outboxRebaseCommand,
+  cdcDebeziumConfigCommand,
 ]
 
 /** Of the JSON documents. Rises when a field changes its meaning or goes; new fields do not count. */
