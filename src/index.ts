@@ -32,6 +32,8 @@ export type {
   Flow,
   Flowing,
   GroupLag,
+  LagOptions,
+  PartitionLag,
   GroupStatus,
   PublishEntry,
   Service,

@@ -56,12 +56,18 @@ export async function flowOf(open: OpenService, consumptions: readonly Consumpti
 
 /** How far each group is behind in each of its topics. */
 export async function lagsOf(open: OpenService, consumptions: readonly Consumption[]): Promise<readonly GroupLag[]> {
-  const topics = new Map<string, Set<string>>()
-  for (const { group, handler } of consumptions) {
-    const known = topics.get(group) ?? new Set()
-    topics.set(group, known.add(handler.definition.topic))
-  }
   const lags: GroupLag[] = []
-  for (const [group, names] of topics) lags.push(...(await groupLag(open, group, [...names])))
+  for (const [group, topics] of topicsByGroup(consumptions)) lags.push(...(await groupLag(open, group, topics)))
   return lags
+}
+
+/** What each group reads. */
+export function topicsByGroup(consumptions: readonly Consumption[]): ReadonlyMap<string, readonly string[]> {
+  const topics = new Map<string, string[]>()
+  for (const { group, handler } of consumptions) {
+    const known = topics.get(group) ?? []
+    if (!known.includes(handler.definition.topic)) known.push(handler.definition.topic)
+    topics.set(group, known)
+  }
+  return topics
 }

@@ -13,7 +13,8 @@ import type { Row, Transaction } from '../message/transaction.ts'
 import { type ServiceOptions, checkConsume, checkService } from './options.ts'
 import { type PublishEntry, Publisher } from './publisher.ts'
 import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
-import { type OpenService, flowOf, openService } from './open-service.ts'
+import { type OpenService, flowOf, openService, topicsByGroup } from './open-service.ts'
+import { type LagOptions, type PartitionLag, partitionLags } from './partition-lag.ts'
 import { type Running, startService } from './running.ts'
 import { ServiceTransaction } from './service-transaction.ts'
 import { type ServiceStatus, statusOf } from './status.ts'
@@ -201,6 +202,16 @@ export class Service implements Flowing, AsyncDisposable {
   /** Counters since the start, and what waits. */
   async status(): Promise<ServiceStatus> {
     return statusOf(await this.#open(), this.#consumptions, this.#running)
+  }
+
+  /**
+   * How far each group of this service is behind in each partition, in messages and seconds, with the keys that have the most waiting. Reads a
+   * sample of the backlog; the service need not be started.
+   */
+  async lag(options: LagOptions = {}): Promise<readonly PartitionLag[]> {
+    const open = await this.#open()
+    const lags = [...topicsByGroup(this.#consumptions)].map(([group, topics]) => partitionLags(open, group, topics, options, Date.now()))
+    return (await Promise.all(lags)).flat()
   }
 
   /** How to look inside an embedded database, with its password; `null` for one that was given. Opens the service. */
