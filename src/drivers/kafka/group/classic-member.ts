@@ -40,7 +40,7 @@ export class ClassicMember extends GroupProtocol {
 
   protected due(): readonly Due[] {
     const due: Due[] = []
-    const main = this.isLeaving ? null : this.#mainRequest()
+    const main = this.#mainRequest()
     if (main !== null) due.push({ slot: 'main', at: this.#mainAt, what: main })
     if (this.#generation >= 0) {
       due.push({
@@ -55,7 +55,6 @@ export class ClassicMember extends GroupProtocol {
   protected replied(reply: GroupReply, sent: Sent): void {
     if (reply.api === 'describe') this.#described()
     else if (reply.api === 'heartbeat') this.#beaten(reply.error, sent)
-    else if (this.isLeaving) return
     else if (reply.api === 'join') this.#joined(reply, sent)
     else if (reply.api === 'sync') this.#synced(reply, sent)
   }
@@ -69,7 +68,7 @@ export class ClassicMember extends GroupProtocol {
   }
 
   protected cutOff(): void {
-    if (!this.isLeaving) this.#join(Math.max(this.now, this.#mainAt))
+    this.#join(Math.max(this.now, this.#mainAt))
   }
 
   protected advance(): void {
@@ -92,7 +91,9 @@ export class ClassicMember extends GroupProtocol {
       case 'joining':
         return () => {
           this.#claimed = this.holdings.all()
-          return { api: 'join', memberId: this.#memberId, owned: this.#claimed, generation: this.#ownedGeneration }
+          // Who is leaving wants nothing more, and takes part only so that the others need not wait for it.
+          const topics = this.isLeaving ? [] : this.settings.topics
+          return { api: 'join', memberId: this.#memberId, topics, owned: this.#claimed, generation: this.#ownedGeneration }
         }
       case 'describing':
         return () => ({ api: 'describe', names: this.watched })
@@ -178,14 +179,14 @@ export class ClassicMember extends GroupProtocol {
     this.#phase = 'stable'
     this.#ownedGeneration = this.#generation
     this.#target = partitions
-    this.advance()
+    this.step()
   }
 
   #beaten(error: number, sent: Sent): void {
     this.beatAt = Math.min(this.beatAt, this.now + this.#beatMs())
     if (sent.what.api !== 'heartbeat' || sent.what.memberId !== this.#memberId) return
-    // The generation changed while the beat, or the reply to a join, was on its way. The coordinator looks for the member first, so it is known.
-    const isOld = sent.what.generation !== this.#generation || this.#phase === 'joining' || this.isLeaving
+    // The generation changed while the beat, or the reply to a join, was on its way.
+    const isOld = sent.what.generation !== this.#generation || this.#phase === 'joining'
     switch (error) {
       case 0:
         return this.alive(sent)
@@ -193,7 +194,7 @@ export class ClassicMember extends GroupProtocol {
         this.alive(sent)
         return isOld ? undefined : this.#join()
       case illegalGeneration:
-        return isOld ? this.alive(sent) : this.#lost(true)
+        return isOld ? undefined : this.#lost(true)
       case unknownMemberId:
       case fencedInstanceId:
         return this.#lost(false)

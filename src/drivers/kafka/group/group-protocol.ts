@@ -47,14 +47,14 @@ export interface GroupIdentity {
 }
 
 /**
- * What the coordinator waits for a member that has to join again, or to give up partitions. Longer than a drain, so that the drain's own deadline
- * comes first; and longer than a session, so that a member that is cut off has lost its partitions by its own clock before they are given away.
+ * How long the coordinator waits for a member that has to join again, or to give up partitions. A drain's own deadline comes first; and a member
+ * that is cut off right after it has lost its partitions by its own clock before they are given away.
  */
 export function rebalanceTimeoutMs({
   sessionTimeoutMs,
   drainTimeoutMs,
 }: Pick<GroupSettings, 'sessionTimeoutMs' | 'drainTimeoutMs'>): number {
-  return Math.max(sessionTimeoutMs, drainTimeoutMs) + 5_000
+  return sessionTimeoutMs + drainTimeoutMs + 5_000
 }
 
 /** `main`: what the present phase needs. At most one request of each kind is under way. */
@@ -135,7 +135,10 @@ export abstract class GroupProtocol {
   on(event: GroupEvent, now: number): readonly GroupCommand[] {
     this.now = now
     this.#commands = []
-    if (this.state !== 'ended') this.#passDeadlines()
+    // What the listener has given up cannot be lost any more.
+    const isDrained = event.type === 'drained' && this.holdings.drained(event.drain)
+    if (!this.#isOver()) this.#passDeadlines()
+    if (isDrained) this.step()
     if (!this.#isOver()) this.#take(event)
     if (!this.#isOver()) this.#part()
     if (!this.#isOver()) this.#send()
@@ -227,12 +230,12 @@ export abstract class GroupProtocol {
     }
     if (this.now >= this.holdings.drainUntil) {
       this.do(...this.holdings.loseDraining())
-      this.#step()
+      this.step()
     }
     if (this.now >= this.#leaveBy) this.loseAll()
   }
 
-  #step(): void {
+  protected step(): void {
     if (this.isLeaving) this.moveTo([])
     else if (this.state === 'member') this.advance()
   }
@@ -240,14 +243,13 @@ export abstract class GroupProtocol {
   #take(event: GroupEvent): void {
     switch (event.type) {
       case 'tick':
+      case 'drained':
         return
       case 'poke':
         this.beatAt = this.checkAt = this.now
         return
       case 'leave':
         return this.#leave()
-      case 'drained':
-        return this.holdings.drained(event.drain) ? this.#step() : undefined
       case 'reply':
       case 'rejected':
         return this.#settle(event)
@@ -271,7 +273,7 @@ export abstract class GroupProtocol {
     this.checkAt = Math.min(this.checkAt, this.now + checkMs)
     this.do(...this.holdings.lose((one) => !this.topics.has(one)))
     if (sent.slot === 'main') this.replied(reply, sent)
-    else this.#step()
+    else this.step()
   }
 
   #rejected(sent: Sent, error: unknown): void {
@@ -293,7 +295,7 @@ export abstract class GroupProtocol {
     if (this.state !== 'member') return
     this.state = 'leaving'
     this.#leaveBy = this.now + this.settings.drainTimeoutMs
-    this.#step()
+    this.step()
   }
 
   /** Says goodbye, once a leaving member holds nothing any more. */

@@ -1,9 +1,10 @@
 import type { AssignedPartition, Topic, TopicPartition } from '../../../message/port.ts'
 import type { Claimant } from './assignor.ts'
+import type { Subscription } from './consumer-protocol.ts'
 
 /** What a member asks of the cluster. What is the same in all requests of a membership (group, topics, times) is left out. */
 export type GroupRequest =
-  | { readonly api: 'join'; readonly memberId: string; readonly owned: readonly TopicPartition[]; readonly generation: number }
+  | ({ readonly api: 'join'; readonly memberId: string } & Subscription)
   | {
       readonly api: 'sync'
       readonly memberId: string

@@ -75,10 +75,9 @@ export class GroupRequests {
     this.#settings.cluster.endLane(this.#settings.lane)
   }
 
-  async #join(to: Node, { memberId, owned, generation }: GroupRequest & { readonly api: 'join' }): Promise<GroupReply> {
-    const { cluster, group, topics, sessionTimeoutMs, clientId } = this.#settings
-    const metadata = encodeSubscription({ topics, owned, generation })
-    const protocols = [{ name: assignor, metadata }]
+  async #join(to: Node, { memberId, ...subscription }: GroupRequest & { readonly api: 'join' }): Promise<GroupReply> {
+    const { cluster, group, sessionTimeoutMs, clientId } = this.#settings
+    const protocols = [{ name: assignor, metadata: encodeSubscription(subscription) }]
     const reply = await cluster.call(
       to,
       joinGroupV9.api,
