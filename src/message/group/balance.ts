@@ -66,9 +66,10 @@ function bestMove(
   idlest: (topic: string) => string | undefined,
 ): { place: number; to: string } | null {
   let best: { place: number; to: string; gain: number } | null = null
+  const receivers = new Map([...new Set(partitions.map(({ topic }) => topic))].map((topic) => [topic, idlest(topic)]))
   partitions.forEach(({ topic, owner }, place) => {
     const from = targets[place]
-    const to = idlest(topic)
+    const to = receivers.get(topic)
     if (from === null || from === undefined || to === undefined) return
     const difference = load.get(from)! - load.get(to)!
     if (difference < 2) return
