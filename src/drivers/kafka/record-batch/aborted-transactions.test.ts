@@ -5,7 +5,11 @@ import type { AbortedTransaction } from './aborted-transactions.ts'
 import { decodeBatches } from './decode-batches.ts'
 
 /** Producers take turns: each writes without a transaction, within its own, or ends it. */
-const step = fc.record({ producer: fc.integer({ min: 1, max: 3 }), does: fc.constantFrom('plain', 'write', 'write', 'abort', 'commit') })
+const step = fc.record({
+  producer: fc.integer({ min: 1, max: 3 }),
+  does: fc.constantFrom('plain', 'write', 'write', 'abort', 'commit'),
+  records: fc.integer({ min: 1, max: 2 }),
+})
 const arbitrarySteps = fc.array(step, { maxLength: 40 })
 
 interface Log {
@@ -19,7 +23,7 @@ interface Log {
 }
 
 /** Plays the steps as a broker would. Each transaction keeps its own offsets until its end says what they are worth. */
-function play(steps: readonly { readonly producer: number; readonly does: string }[]): Log {
+function play(steps: readonly { readonly producer: number; readonly does: string; readonly records: number }[]): Log {
   const batches: Buffer[] = []
   const starts: number[] = []
   const aborted: AbortedTransaction[] = []
@@ -39,16 +43,16 @@ function play(steps: readonly { readonly producer: number; readonly does: string
     else aborted.push({ producerId: BigInt(producer), firstOffset: BigInt(offsets[0]!) })
     add(marker(how, BigInt(producer), offset), 1)
   }
-  for (const { producer, does } of steps) {
+  for (const { producer, does, records } of steps) {
     if (does === 'abort' || does === 'commit') end(producer, does)
     else {
       const attributes = does === 'write' ? attributeBits.transactional : 0
       // An idempotent producer with a transaction open has no other batches.
       if (does === 'plain' && open.has(producer)) continue
-      const written = [offset, offset + 1]
+      const written = [offset, offset + 1].slice(0, records)
       if (does === 'write') open.set(producer, [...(open.get(producer) ?? []), ...written])
       else visible.push(...written)
-      add(storedBatch({ baseOffset: offset, producerId: BigInt(producer), attributes, records: [{}, {}] }), 2)
+      add(storedBatch({ baseOffset: offset, producerId: BigInt(producer), attributes, records: written.map(() => ({})) }), records)
     }
   }
   // What is still open is not given to those who read what is committed: the log ends before it, for them.

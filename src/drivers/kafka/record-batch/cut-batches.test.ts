@@ -25,21 +25,31 @@ test('a record is never larger than the cheap estimate, at whatever index', () =
   )
 })
 
+function checkRanges(records: readonly RecordContent[], limit: number): ReturnType<typeof cutBatches> {
+  const { ranges, tooLarge } = cutBatches(records, limit)
+  for (const [number, { start, end }] of ranges.entries()) {
+    expect(encodedSize(records.slice(start, end))).toBeLessThanOrEqual(limit)
+    if (ranges[number + 1]?.start === end) expect(encodedSize(records.slice(start, end + 1))).toBeGreaterThan(limit)
+  }
+  for (const index of tooLarge) expect(encodedSize(records.slice(index, index + 1))).toBeGreaterThan(limit)
+  return { ranges, tooLarge }
+}
+
 test('each batch is within the limit and takes as many records as fit; those of which none can be made are named', () => {
   fc.assert(
     fc.property(arbitraryRecords, fc.integer({ min: batchOverhead, max: 12_000 }), (records, limit) => {
-      const { ranges, tooLarge } = cutBatches(records, limit)
-      for (const [number, { start, end }] of ranges.entries()) {
-        expect(encodedSize(records.slice(start, end))).toBeLessThanOrEqual(limit)
-        if (ranges[number + 1]?.start === end) expect(encodedSize(records.slice(start, end + 1))).toBeGreaterThan(limit)
-      }
-      for (const index of tooLarge) expect(encodedSize(records.slice(index, index + 1))).toBeGreaterThan(limit)
+      const { ranges, tooLarge } = checkRanges(records, limit)
       const taken = ranges.flatMap(({ start, end }) => Array.from({ length: end - start }, (_, step) => start + step))
       expect([...taken, ...tooLarge].toSorted((a, b) => a - b)).toEqual(records.map((_, index) => index))
       expect(taken).toEqual(taken.toSorted((a, b) => a - b))
     }),
     { numRuns: 300 },
   )
+})
+
+test('a limit is used to the last byte', () => {
+  const records = Array.from({ length: 150 }, (_, index) => ({ key: null, value: Buffer.alloc(index % 4), headers: [] }))
+  for (let limit = 400; limit < 1_300; limit++) checkRanges(records, limit)
 })
 
 test('a batch of exactly the limit is taken, one byte less is not enough', () => {

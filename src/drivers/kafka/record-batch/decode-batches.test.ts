@@ -41,7 +41,7 @@ describe('what is given', () => {
   test('records from the asked offset on, out of the middle of a batch', () => {
     const reply = [storedBatch({ records: three }), storedBatch({ baseOffset: 3, records: three })]
     expect(offsets(decode(reply, { from: 4 }))).toEqual([4, 5])
-    expect(decode(reply, { from: 9 })).toEqual({ records: [], nextOffset: 9, bytes: 0 })
+    expect(decode(reply, { from: 9 })).toMatchObject({ records: [], nextOffset: 9, bytes: 0 })
   })
 
   test('a batch wholly below the asked offset is not decoded', () => {
@@ -55,7 +55,7 @@ describe('what is given', () => {
     expect(offsets(decode([holes, emptied]))).toEqual([12, 17])
     expect(decode([holes]).nextOffset).toBe(20)
     expect(decode([holes, emptied]).nextOffset).toBe(25)
-    expect(decode([emptied], { from: 20 })).toEqual({ records: [], nextOffset: 25, bytes: 0 })
+    expect(decode([emptied], { from: 20 })).toMatchObject({ records: [], nextOffset: 25, bytes: 0 })
   })
 
   test('the time at which the log took them, where the topic says so', () => {
@@ -84,13 +84,18 @@ describe('what is given', () => {
     expect(offsets(decode(reply, { from: 4, abortedTransactions: [{ producerId: 1n, firstOffset: 0n }] }))).toEqual([4, 5, 6])
   })
 
+  test('what a producer with an aborted transaction wrote outside of it', () => {
+    const reply = storedBatch({ records: three, producerId: 1n })
+    expect(offsets(decode(reply, { abortedTransactions: [{ producerId: 1n, firstOffset: 0n }] }))).toEqual([0, 1, 2])
+  })
+
   test('no more than was asked for, and the position is behind the last one', () => {
     const reply = [storedBatch({ records: three }), storedBatch({ baseOffset: 3, records: three })]
     for (const maxRecords of [1, 2, 3, 4, 6]) {
       expect(decode(reply, { maxRecords })).toMatchObject({ records: { length: maxRecords }, nextOffset: maxRecords })
     }
     expect(decode(reply, { maxRecords: 100 }).nextOffset).toBe(6)
-    expect(decode(reply, { maxRecords: 0 })).toEqual({ records: [], nextOffset: 0, bytes: 0 })
+    expect(decode(reply, { maxRecords: 0 })).toMatchObject({ records: [], nextOffset: 0, bytes: 0 })
   })
 
   test('offsets up to 2^53, exactly', () => {
@@ -207,6 +212,7 @@ describe('damage', () => {
     ['offsets that repeat', { records: [{ offsetDelta: 0 }, { offsetDelta: 0 }] }],
     ['an offset beyond its last', { lastOffsetDelta: 1, records: [{ offsetDelta: 2 }] }],
     ['a record longer than it says', { records: three, stored: shortened }],
+    ['a record shorter than it says', { records: [{}], stored: lengthened }],
     ['headers without number', { records: [{}], stored: (bytes) => bytes.fill(0xfe, bytes.length - 1) }],
     ['less than none', { records: [{}], stored: (bytes) => bytes.fill(1, bytes.length - 1) }],
   ])('%s are refused', (_, written) => {
@@ -222,7 +228,7 @@ describe('damage', () => {
     expect(() => decode(storedBatch({ baseOffset: -5, records: three }))).toThrow(damagedCode)
     expect(() => decode(storedBatch({ lastOffsetDelta: -1, records: three }))).toThrow(damagedCode)
     expect(() => decode(changed((head) => head.writeInt32BE(-1, 57)))).toThrow(damagedCode)
-    expect(() => decode(changed((head) => head.writeInt32BE(48, 8)))).toThrow(damagedCode)
+    expect(() => decode(changed((head) => head.writeInt32BE(48, 8)))).toThrow('its length is 48, less than its head has')
     expect(() => decode(changed((head) => head.writeInt8(3, 16)))).toThrow(damagedCode)
   })
 
@@ -268,4 +274,10 @@ function changed(change: (head: Buffer) => void): Buffer {
 function shortened(bytes: Buffer): Buffer {
   bytes[0]! -= 2
   return bytes
+}
+
+/** The record says that it has a byte more than it has, and there is one. */
+function lengthened(bytes: Buffer): Buffer {
+  bytes[0]! += 2
+  return Buffer.concat([bytes, Buffer.alloc(1)])
 }

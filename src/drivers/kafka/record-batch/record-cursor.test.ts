@@ -50,6 +50,10 @@ test('nothing is read beyond the end that was given', () => {
   expect(new RecordCursor(Buffer.from([6, 1, 2, 3, 4])).nullable(4)).toEqual(Buffer.from([1, 2, 3]))
 })
 
+test('a length below zero is damage where there must be one', () => {
+  expect(() => new RecordCursor(Buffer.alloc(5)).skip(-1, 5)).toThrow('a length is -1')
+})
+
 /** The client's own writer is wrong beyond 2^53. */
 function varlong(value: bigint): Buffer {
   let rest = BigInt.asUintN(64, (value << 1n) ^ (value >> 63n))

@@ -63,7 +63,7 @@ export class RecordCursor {
     for (let shift = 0n; shift <= 63n; shift += 7n) {
       const byte = this.byte()
       raw |= BigInt(byte & 127) << shift
-      if (byte < 128) return Number(BigInt.asIntN(64, (raw >> 1n) ^ -(raw & 1n)))
+      if (byte < 128) return Number((raw >> 1n) ^ -(raw & 1n))
     }
     throw new RangeError('a number has more than 10 bytes')
   }
