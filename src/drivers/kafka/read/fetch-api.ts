@@ -7,6 +7,8 @@ export interface FetchPlace {
   readonly offset: number
   /** Epoch of the leader that is asked, -1: not known. A leader of another one refuses. */
   readonly leaderEpoch: number
+  /** Epoch of the leader that appended what is before `offset`. The broker compares it with its log. @default -1, not known */
+  readonly lastFetchedEpoch?: number
 }
 
 export interface FetchLimits {
@@ -24,6 +26,11 @@ export interface FetchAnswer {
   readonly lastStableOffset: number
   readonly abortedTransactions: readonly { readonly producerId: bigint; readonly firstOffset: bigint }[]
   readonly records: Buffer | null
+  /**
+   * The log has left what was fetched before: of the epoch fetched last, or of the one before it that the log does know, it holds nothing from `endOffset`
+   * on. Then there are no records.
+   */
+  readonly diverging: { readonly leaderEpoch: number; readonly endOffset: number } | null
 }
 
 export interface FetchReply {
@@ -37,9 +44,14 @@ const readCommitted = 1
  * Fetch, version 13: topics by id, so that a topic made anew is never read under an old position. The records stay bytes, which the client's own parser would
  * turn into objects of its own. Without a fetch session: each request names all its partitions.
  */
-export const fetchApi: API<[places: readonly FetchPlace[], limits: FetchLimits], FetchReply> = createAPI(1, 13, createRequest, parseReply)
+export const fetchApi: API<[places: readonly FetchPlace[], limits: FetchLimits], FetchReply> = createAPI(
+  1,
+  13,
+  createFetchRequest,
+  parseFetchReply,
+)
 
-function createRequest(places: readonly FetchPlace[], { maxWaitMs, maxBytes, maxPartitionBytes }: FetchLimits): Writer {
+export function createFetchRequest(places: readonly FetchPlace[], { maxWaitMs, maxBytes, maxPartitionBytes }: FetchLimits): Writer {
   return RequestWriter.create()
     .appendInt32(-1)
     .appendInt32(maxWaitMs)
@@ -49,11 +61,11 @@ function createRequest(places: readonly FetchPlace[], { maxWaitMs, maxBytes, max
     .appendInt32(0)
     .appendInt32(-1)
     .appendArray(byTopic(places), (writer, [topicId, mine]) => {
-      writer.appendUUID(topicId).appendArray(mine, (w, { partition, leaderEpoch, offset }) => {
+      writer.appendUUID(topicId).appendArray(mine, (w, { partition, leaderEpoch, offset, lastFetchedEpoch = -1 }) => {
         w.appendInt32(partition)
           .appendInt32(leaderEpoch)
           .appendInt64(BigInt(offset))
-          .appendInt32(-1)
+          .appendInt32(lastFetchedEpoch)
           .appendInt64(-1n)
           .appendInt32(maxPartitionBytes)
       })
@@ -74,14 +86,14 @@ function byTopic(places: readonly FetchPlace[]): [string, FetchPlace[]][] {
   return [...topics]
 }
 
-function parseReply(_correlationId: number, _apiKey: number, _apiVersion: number, reader: Reader): FetchReply {
+export function parseFetchReply(_correlationId: number, _apiKey: number, _apiVersion: number, reader: Reader): FetchReply {
   reader.readInt32()
   const errorCode = reader.readInt16()
   reader.readInt32()
   const partitions: FetchAnswer[] = []
   reader.readArray((topics) => {
     const topicId = topics.readUUID()
-    topics.readArray((partition) => void partitions.push(readPartition(partition, topicId)))
+    topics.readArray((partition) => void partitions.push(readPartition(partition, topicId)), true, false)
   })
   return { errorCode, partitions }
 }
@@ -97,5 +109,21 @@ function readPartition(reader: Reader, topicId: string): FetchAnswer {
   const size = reader.readUnsignedVarInt() - 1
   const records = size > 0 ? reader.buffer.slice(reader.position, reader.position + size) : null
   if (size > 0) reader.skip(size)
-  return { topicId, partition, errorCode, highWatermark, lastStableOffset, abortedTransactions: aborted ?? [], records }
+  const diverging = readDiverging(reader)
+  return { topicId, partition, errorCode, highWatermark, lastStableOffset, abortedTransactions: aborted ?? [], records, diverging }
+}
+
+/** The tagged field of the diverging epoch. */
+const divergingTag = 0
+
+/** The partition's tagged fields, which the client's reader would skip. */
+function readDiverging(reader: Reader): FetchAnswer['diverging'] {
+  let diverging: FetchAnswer['diverging'] = null
+  for (let left = reader.readUnsignedVarInt(); left > 0; left--) {
+    const tag = reader.readUnsignedVarInt()
+    const end = reader.readUnsignedVarInt() + reader.position
+    if (tag === divergingTag) diverging = { leaderEpoch: reader.readInt32(), endOffset: Number(reader.readInt64()) }
+    reader.skip(end - reader.position)
+  }
+  return diverging
 }

@@ -42,8 +42,8 @@ interface Wanted extends FetchPosition {
 /** A request under way; it may outlive the call that made it. */
 interface Request {
   readonly slot: number
-  /** Offsets asked for, by partition. */
-  readonly offsets: ReadonlyMap<string, number>
+  /** What is asked for, by partition. */
+  readonly places: ReadonlyMap<string, Wanted>
 }
 
 /**
@@ -56,7 +56,7 @@ export class LogReader implements LogReaderPort {
   /** Requests by broker. */
   readonly #requests = new Map<string, Set<Request>>()
   /** Replies nobody has taken yet, by partition. */
-  readonly #ready = new Map<string, { readonly from: number; readonly topicId: string; readonly found: Fetched | null }>()
+  readonly #ready = new Map<string, { readonly place: Wanted; readonly found: Fetched | null }>()
   /** Why a partition could not be read the last time. */
   readonly #troubles = new Map<string, TidemarkError>()
   /** What the calls under way ask for. */
@@ -133,11 +133,12 @@ export class LogReader implements LogReaderPort {
     for (const key of this.#ready.keys()) if (![...this.#calls].some((asked) => asked.has(key))) this.#ready.delete(key)
     const found: Fetched[] = []
     let bytes = 0
-    for (const { key, offset, topicInfo } of wanted) {
+    for (const place of wanted) {
+      const { key } = place
       const ready = this.#ready.get(key)
       if (ready === undefined || bytes >= maxBytes) continue
       this.#ready.delete(key)
-      if (ready.from !== offset || ready.topicId !== topicInfo.id) continue
+      if (!isSame(ready.place, place)) continue
       if (ready.found === null) {
         empty.add(key)
         continue
@@ -174,13 +175,18 @@ export class LogReader implements LogReaderPort {
     const byLeader = new Map<string, { readonly node: Node; readonly places: Wanted[] }>()
     for (const one of wanted) {
       if (this.#ready.has(one.key)) continue
-      const leader = one.topicInfo.partitions[one.partition]?.leader ?? null
+      const { leader, leaderEpoch } = one.topicInfo.partitions[one.partition] ?? noLeader
       if (leader === null) {
-        this.#leaderless(one)
+        this.#leaderless(one, 'has no leader at the moment')
+        continue
+      }
+      if (one.leaderEpoch !== undefined && leaderEpoch < one.leaderEpoch) {
+        // Who tells so is cut off from the others; or all of them were put back to an older state.
+        this.#leaderless(one, `has a leader of epoch ${leaderEpoch}, it is said, but epoch ${one.leaderEpoch} was read before`)
         continue
       }
       const name = placeOf(leader)
-      const under = [...(this.#requests.get(name) ?? [])].some(({ offsets }) => offsets.get(one.key) === one.offset)
+      const under = [...(this.#requests.get(name) ?? [])].some(({ places }) => isSame(places.get(one.key), one))
       if (under) continue
       const group = byLeader.get(name)
       if (group === undefined) byLeader.set(name, { node: leader, places: [one] })
@@ -196,7 +202,7 @@ export class LogReader implements LogReaderPort {
     const taken = new Set([...under].map(({ slot }) => slot))
     const slot = Array.from({ length: slotsOfNode }, (_, i) => i).find((i) => !taken.has(i))
     if (slot === undefined) return
-    const request: Request = { slot, offsets: new Map(places.map(({ key, offset }) => [key, offset])) }
+    const request: Request = { slot, places: new Map(places.map((place) => [place.key, place])) }
     under.add(request)
     const done = (): void => {
       under.delete(request)
@@ -210,11 +216,12 @@ export class LogReader implements LogReaderPort {
   }
 
   async #perform(node: Node, slot: number, places: readonly Wanted[], holdMs: number, maxBytes: number): Promise<void> {
-    const asked: FetchPlace[] = places.map(({ topicInfo, partition, offset }) => ({
+    const asked: FetchPlace[] = places.map(({ topicInfo, partition, offset, leaderEpoch }) => ({
       topicId: topicInfo.id,
       partition,
       offset,
       leaderEpoch: topicInfo.partitions[partition]!.leaderEpoch,
+      lastFetchedEpoch: leaderEpoch ?? -1,
     }))
     const limits = { maxWaitMs: holdMs, maxBytes, maxPartitionBytes: maxBytes }
     const reply = await this.#parts.cluster.call(node, fetchApi, [asked, limits], { lane: `${this.#lane} ${slot}` })
@@ -243,21 +250,33 @@ export class LogReader implements LogReaderPort {
         ? null
         : decodeBatches(answer.records, { topic, partition, from: offset, abortedTransactions: answer.abortedTransactions })
     const isNews = decoded !== null && (decoded.records.length > 0 || decoded.nextOffset > offset)
-    const found = isNews ? { topic, partition, records: decoded.records, endOffset, nextOffset: decoded.nextOffset } : null
+    let found: Fetched | null = null
+    if (answer.diverging !== null) {
+      const truncated = { endOffset: Math.min(answer.diverging.endOffset, offset) }
+      found = { topic, partition, records: [], endOffset, nextOffset: offset, truncated }
+    } else if (isNews) {
+      const { records, nextOffset, leaders } = decoded
+      found = { topic, partition, records, endOffset, nextOffset, leaders }
+    }
     this.#troubles.delete(place.key)
-    if (!this.#closed) this.#ready.set(place.key, { from: offset, topicId: place.topicInfo.id, found })
+    if (!this.#closed) this.#ready.set(place.key, { place, found })
   }
 
-  async #noteOutOfRange({ key, topic, partition, offset, topicInfo }: Wanted): Promise<void> {
+  async #noteOutOfRange(place: Wanted): Promise<void> {
+    const { topic, partition, offset, leaderEpoch } = place
     const { cluster, clock } = this.#parts
     const [first, last] = await Promise.all(
       (['earliest', 'latest'] as const).map((at) => listOffsets(cluster, clock, topic, at, [partition])),
     )
     const [startOffset, endOffset] = [first!.get(partition)!, last!.get(partition)!]
-    // In between the log may have grown into the place: then it is asked for again.
-    if (offset >= startOffset && offset <= endOffset) return
+    if (offset >= startOffset && offset <= endOffset) {
+      // In between the log may have grown into the place: then it is asked for again. With an epoch the refusal is about that, too.
+      if (leaderEpoch === undefined) return
+      const text = `The broker does not know the leader epoch ${leaderEpoch}, in which offset ${offset - 1} of ${topic}-${partition} was written.`
+      throw new TidemarkError('BROKER_UNREACHABLE', text)
+    }
     const found: Fetched = { topic, partition, records: [], endOffset, nextOffset: offset, outOfRange: { startOffset } }
-    this.#ready.set(key, { from: offset, topicId: topicInfo.id, found })
+    this.#ready.set(place.key, { place, found })
   }
 
   /** Notes what went wrong, and looks the topics up again at the next turn. */
@@ -273,11 +292,18 @@ export class LogReader implements LogReaderPort {
     }
   }
 
-  #leaderless({ key, topic, partition }: Wanted): void {
+  #leaderless({ key, topic, partition }: Wanted, why: string): void {
     this.#parts.directory.forget(topic)
-    this.#troubles.set(key, new TidemarkError('BROKER_UNREACHABLE', `Partition ${partition} of ${topic} has no leader at the moment.`))
+    this.#troubles.set(key, new TidemarkError('BROKER_UNREACHABLE', `Partition ${partition} of ${topic} ${why}.`))
     this.#parts.clock.after(pauseMs, () => this.#tell())
   }
+}
+
+const noLeader = { leader: null, leaderEpoch: -1 } as const
+
+/** What comes for the one is for the other, too. */
+function isSame(one: Wanted | undefined, other: Wanted): boolean {
+  return one?.offset === other.offset && one.leaderEpoch === other.leaderEpoch && one.topicInfo.id === other.topicInfo.id
 }
 
 function keyOf({ topic, partition }: FetchPosition): string {

@@ -10,6 +10,8 @@ export interface BatchHead {
   /** Of the last record the batch was written with; compaction may have taken that record. */
   readonly lastOffset: number
   readonly attributes: number
+  /** Of the leader that appended it, -1 where it did not say. */
+  readonly leaderEpoch: number
   readonly baseTimestamp: number
   readonly maxTimestamp: number
   /** -1 without idempotence. */
@@ -44,6 +46,7 @@ export function readBatchHead(reply: Buffer, position: number, lowest: number, o
     baseOffset,
     lastOffset,
     attributes: reply.readInt16BE(position + field.attributes),
+    leaderEpoch: reply.readInt32BE(position + field.leaderEpoch),
     baseTimestamp: Number(reply.readBigInt64BE(position + field.baseTimestamp)),
     maxTimestamp: Number(reply.readBigInt64BE(position + field.maxTimestamp)),
     producerId: reply.readBigInt64BE(position + field.producerId),

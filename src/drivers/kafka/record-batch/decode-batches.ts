@@ -1,4 +1,4 @@
-import type { LogRecord } from '../../../message/port.ts'
+import type { LeaderRun, LogRecord } from '../../../message/port.ts'
 import { type AbortedTransaction, AbortedTransactions } from './aborted-transactions.ts'
 import { verifyChecksum, withContent } from './batch-content.ts'
 import { attribute } from './batch-format.ts'
@@ -23,6 +23,8 @@ export interface DecodedBatches {
   readonly records: LogRecord[]
   /** Where to read on: behind the last record given, or behind the last whole batch, so past markers, aborted records and compacted ones. */
   readonly nextOffset: number
+  /** Who appended what was read, batches without records for us included. */
+  readonly leaders: readonly LeaderRun[]
   /** Memory that the records hold: their batches, decompressed. */
   readonly bytes: number
 }
@@ -46,11 +48,13 @@ export function decodeBatches(reply: Buffer, options: DecodeOptions): DecodedBat
     if (decoding.nextOffset === options.from) throw error
     decoding.records.length = before
   }
-  return { records: decoding.records, nextOffset: decoding.nextOffset, bytes: decoding.bytes }
+  const { records, nextOffset, leaders, bytes } = decoding
+  return { records, nextOffset, leaders, bytes }
 }
 
 class Decoding {
   readonly records: LogRecord[] = []
+  readonly leaders: LeaderRun[] = []
   nextOffset: number
   bytes = 0
   readonly #reply: Buffer
@@ -80,11 +84,20 @@ class Decoding {
     if (this.#verify) verifyChecksum(batch, head)
     if (has(head, attribute.control)) this.#noteMarker(batch, head)
     else if (!this.#isSkipped(head)) this.#read(batch, head)
+    this.#noteLeader(head)
     const stopped = this.records.length === this.#limit
     this.nextOffset = stopped ? this.records.at(-1)!.offset + 1 : Math.max(this.nextOffset, head.lastOffset + 1)
     this.#lowest = head.lastOffset + 1
     this.#position = head.end
     return true
+  }
+
+  #noteLeader({ leaderEpoch, baseOffset, lastOffset }: BatchHead): void {
+    if (leaderEpoch < 0) return
+    const last = this.leaders.at(-1)
+    const isSame = last?.leaderEpoch === leaderEpoch
+    if (isSame) this.leaders.pop()
+    this.leaders.push({ leaderEpoch, from: isSame ? last.from : baseOffset, to: lastOffset + 1 })
   }
 
   #isSkipped(head: BatchHead): boolean {
