@@ -212,6 +212,7 @@ describe('damage', () => {
     ['offsets that repeat', { records: [{ offsetDelta: 0 }, { offsetDelta: 0 }] }],
     ['an offset beyond its last', { lastOffsetDelta: 1, records: [{ offsetDelta: 2 }] }],
     ['a record longer than it says', { records: three, stored: shortened }],
+    ['a record that says it reaches into the next', { records: three, stored: overstated }],
     ['a record shorter than it says', { records: [{}], stored: lengthened }],
     ['headers without number', { records: [{}], stored: (bytes) => bytes.fill(0xfe, bytes.length - 1) }],
     ['less than none', { records: [{}], stored: (bytes) => bytes.fill(1, bytes.length - 1) }],
@@ -280,4 +281,10 @@ function shortened(bytes: Buffer): Buffer {
 function lengthened(bytes: Buffer): Buffer {
   bytes[0]! += 2
   return Buffer.concat([bytes, Buffer.alloc(1)])
+}
+
+/** The first record says that a byte of the next one is its own. */
+function overstated(bytes: Buffer): Buffer {
+  bytes[0]! += 2
+  return bytes
 }

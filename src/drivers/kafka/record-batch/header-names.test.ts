@@ -13,6 +13,12 @@ test('every name is read as it is, however many fall on one place', () => {
   )
 })
 
+test('a name is not taken for a longer one that it begins', () => {
+  const names = new HeaderNames()
+  const bytes = Buffer.alloc(128, 'x')
+  for (let length = bytes.length; length > 0; length--) expect(names.read(bytes, 0, length)).toBe('x'.repeat(length))
+})
+
 test('a name that is known is not decoded again', () => {
   const names = new HeaderNames()
   const bytes = Buffer.from('traceparent')
