@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { TidemarkError } from '../../../errors.ts'
 import { type Connection, KafkaConnection, type SASLOptions } from '../client.ts'
@@ -39,9 +40,14 @@ export async function connect(to: Node, settings: ConnectSettings): Promise<Conn
     await connection.connect(to.host, to.port)
     return connection
   } catch (cause) {
-    connection.socket.destroy()
+    destroySocket(connection)
     throw connectError(to, cause, sasl)
   }
+}
+
+/** A connection whose making failed at the start has no socket, whatever its type says. */
+function destroySocket({ socket }: { readonly socket?: Socket }): void {
+  socket?.destroy()
 }
 
 function clientSasl(sasl: Sasl): SASLOptions {
