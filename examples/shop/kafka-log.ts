@@ -18,12 +18,16 @@ const looksToBeSure = 5
  * The cluster of `KAFKA_BROKERS`, else a broker in `directory`, made and started when needed.
  * Rejects with exit code 7 where no broker answers, and with 2 where Java or Maven is missing.
  */
-export async function kafkaLog(directory: string, say: (line: string) => void): Promise<ShopLog> {
-  const given = givenBrokers()
+export async function kafkaLog(
+  directory: string,
+  say: (line: string) => void,
+  environment: NodeJS.ProcessEnv = process.env,
+): Promise<ShopLog> {
+  const given = givenBrokers(environment)
   if (given !== null) return givenLog(given)
-  await requirePrograms()
+  await requirePrograms(environment)
   try {
-    const lease = await keptKafka({ directory, say }).acquire()
+    const lease = await keptKafka({ directory, say, environment }).acquire()
     // A broker of ours allows short sessions; that of a cluster may not.
     const broker = kafka({ brokers: lease.brokers, sessionTimeoutMs })
     return logOn(broker, lease.brokers, () => lease.release())
@@ -94,10 +98,10 @@ async function unlessMissing<T>(work: Promise<T>): Promise<T | null> {
   }
 }
 
-async function requirePrograms(): Promise<void> {
+async function requirePrograms(environment: NodeJS.ProcessEnv): Promise<void> {
   try {
-    findJava()
-    if (!(await hasJars(kafkaJars))) findMaven()
+    findJava(environment)
+    if (!(await hasJars(kafkaJars))) findMaven(environment)
   } catch (cause) {
     throw new ShopError('KAFKA_MISSING', exitCodes.usage, messageOf(cause), 'Or leave --broker kafka out: the log is in Postgres then.', {
       cause,

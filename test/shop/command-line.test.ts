@@ -12,6 +12,7 @@ describe('the command line', () => {
       rate: 50,
       declineAboveCents: 15_000,
       maxUnits: 10,
+      broker: 'postgres',
       database: null,
     })
   })
@@ -28,6 +29,7 @@ describe('the command line', () => {
       maxUnits: 0,
     })
     expect(parseCommandLine(['--rate', '0.5'])).toMatchObject({ rate: 0.5 })
+    expect(parseCommandLine(['--broker', 'kafka'])).toMatchObject({ broker: 'kafka' })
     expect(parseCommandLine(['--input', '-a.txt'])).toMatchObject({ input: '-a.txt' })
   })
 
@@ -43,6 +45,8 @@ describe('the command line', () => {
       '--rate',
       '--decline-above',
       '--max-units',
+      '--broker',
+      'KAFKA_BROKERS',
       '--database',
       '130',
     ]) {
@@ -78,6 +82,10 @@ describe('the command line', () => {
     ['--rate fast', /--rate takes orders a second/, /--rate 50/],
     ['--json', /--json goes with --once/, /Add --once/],
     ['--once --rate 5', /--once places as fast as it can/, /Leave --rate out/],
+    ['--broker kafak', /--broker takes postgres or kafka, got "kafak"/, /Did you mean --broker kafka\?/],
+    ['--broker Postgres', /--broker takes postgres or kafka, got "Postgres"/, /Did you mean --broker postgres\?/],
+    ['--broker redis', /--broker takes postgres or kafka, got "redis"/, /--broker kafka/],
+    ['--broker', /--broker takes a value, and none came/, /--help lists/],
     ['--database localhost', /--database takes the URL/, /postgresql:/],
     ['--database https://example.org', /--database takes the URL/, /postgresql:/],
   ]

@@ -2,6 +2,7 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { keptKafka } from '../../servers/kept-kafka.ts'
 import { onConnection } from '../../src/drivers/postgres/embedded/connection.ts'
 import { homeAt } from '../../src/drivers/postgres/embedded/home.ts'
 import { embedded } from '../../src/drivers/postgres/embedded/index.ts'
@@ -15,18 +16,26 @@ const program = new URL('../../examples/shop/main.ts', import.meta.url)
 /** A folder in which the shop has its server, as in a project. Each test has its own. */
 export class ShopFolder {
   readonly path: string
+  /** Added to the environment of its shops. */
+  readonly environment: NodeJS.ProcessEnv
   readonly #running = new Set<ChildProgram>()
 
-  private constructor(path: string) {
+  private constructor(path: string, environment: NodeJS.ProcessEnv) {
     this.path = path
+    this.environment = environment
   }
 
-  static async make(): Promise<ShopFolder> {
+  /** Its shops see no `KAFKA_BROKERS` unless it is given. */
+  static async make(environment: NodeJS.ProcessEnv = {}): Promise<ShopFolder> {
     const path = await mkdtemp(join(tmpdir(), 'tidemark-shop-'))
     // Under root the server runs as another user and must be able to pass through.
     await chmod(path, 0o755)
     await writeFile(join(path, 'package.json'), '{}')
-    return new ShopFolder(path)
+    return new ShopFolder(path, { NO_COLOR: '1', KAFKA_BROKERS: '', ...environment })
+  }
+
+  get #kafka() {
+    return keptKafka({ directory: join(this.path, '.tidemark', 'kafka') })
   }
 
   get #serverDirectory(): string {
@@ -34,7 +43,7 @@ export class ShopFolder {
   }
 
   start(...args: readonly string[]): ChildProgram {
-    const running = startProgram(program, args, { cwd: this.path, env: { NO_COLOR: '1' } })
+    const running = startProgram(program, args, { cwd: this.path, env: this.environment })
     this.#running.add(running)
     void running.ended.then(() => this.#running.delete(running))
     return running
@@ -51,13 +60,11 @@ export class ShopFolder {
   }
 
   /** Resolves once so many orders are placed, as the database of `orders` says. */
-  async untilOrders(count: number): Promise<void> {
+  async untilOrders(count: number, database = 'shop_orders'): Promise<void> {
     const lease = await embedded({ directory: this.#serverDirectory }).acquire()
     try {
       for (;;) {
-        const placed = await onConnection(lease.connection('shop_orders'), (client) =>
-          client.query('select count(*)::int as n from orders'),
-        )
+        const placed = await onConnection(lease.connection(database), (client) => client.query('select count(*)::int as n from orders'))
           .then(({ rows }) => (rows as { n: number }[])[0]!.n)
           .catch(() => 0)
         if (placed >= count) return
@@ -76,12 +83,26 @@ export class ShopFolder {
     return endsWithin(postmaster, 10_000)
   }
 
-  /** Ends what still runs, and removes server and folder. */
+  /** Is a Kafka broker of this folder running? */
+  async hasKafka(): Promise<boolean> {
+    return (await this.#kafka.broker()) !== null
+  }
+
+  /** Ends the folder's Kafka broker as `kill -9` does, and waits until it is gone. `false` when none ran. */
+  async killKafka(): Promise<boolean> {
+    const broker = await this.#kafka.broker()
+    if (broker === null) return false
+    signal(broker, 'SIGKILL')
+    return endsWithin(broker, 10_000)
+  }
+
+  /** Ends what still runs, and removes servers and folder. */
   async remove(): Promise<void> {
     for (const running of this.#running) await running.kill()
     const server = embedded({ directory: this.#serverDirectory })
     await server.stop({ mode: 'immediate' })
     await server.remove()
+    await this.#kafka.remove()
     await rm(this.path, { recursive: true, force: true, maxRetries: 5 })
   }
 }

@@ -40,7 +40,8 @@ export function describeFailure(error: unknown): Failure {
   }
   if (TidemarkError.is(error)) {
     const { code, message, retryable } = error
-    return { code, message, hint: '', retryable, exitCode: errorCatalogue[code].exitCode }
+    const hint = code === 'TOPIC_MISMATCH' || code === 'OFFSET_OUT_OF_RANGE' ? 'Or say --fresh to drop all orders and begin again.' : ''
+    return { code, message, hint, retryable, exitCode: errorCatalogue[code].exitCode }
   }
   const message = error instanceof Error ? (error.stack ?? error.message) : String(error)
   return { code: 'UNEXPECTED', message, hint: '', retryable: false, exitCode: exitCodes.failed }
