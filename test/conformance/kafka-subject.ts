@@ -8,7 +8,7 @@ import { NamespacedBroker } from './namespaced-broker.ts'
 export function kafkaSubject(cluster: TestKafka, options: Partial<KafkaBrokerOptions> = {}): Subject<BrokerFixture> {
   const make = (): KafkaBroker => kafka({ brokers: cluster.brokers, ...options })
   return {
-    offers: brokerOffers(make().traits, ['deleteTopic', 'settings']).filter((name) => name !== 'trim'),
+    offers: brokerOffers(make().traits, ['deleteTopic', 'addPartitions', 'settings']),
     async open() {
       const prefix = `${cluster.name('c')}.`
       const brokers: KafkaBroker[] = []
@@ -26,6 +26,7 @@ export function kafkaSubject(cluster: TestKafka, options: Partial<KafkaBrokerOpt
         },
         elapse: (ms) => pause(ms),
         deleteTopic: (name) => brokers[0]!.deleteTopic(`${prefix}${name}`),
+        addPartitions: (name, partitions) => brokers[0]!.addPartitions(`${prefix}${name}`, partitions),
         async close() {
           await Promise.all(brokers.map((broker) => broker.close()))
         },

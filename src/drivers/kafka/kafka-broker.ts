@@ -14,7 +14,7 @@ import type {
   Topic,
   TopicSpec,
 } from '../../message/port.ts'
-import { deleteTopicsV6, offsetFetchV8 } from './client.ts'
+import { createPartitionsV3, deleteTopicsV6, offsetFetchV8 } from './client.ts'
 import { KafkaGroupMember } from './group/kafka-group-member.ts'
 import { KafkaMembership } from './kafka-membership.ts'
 import { KafkaAppender } from './produce/kafka-appender.ts'
@@ -260,6 +260,23 @@ export class KafkaBroker implements Broker {
     ])
     const code = responses[0]?.errorCode ?? 0
     if (code !== 0) throw protocolError(code, `to delete the topic "${name}"`, responses[0]?.errorMessage)
+    this.#directory.forget(name)
+  }
+
+  /**
+   * Gives a topic more partitions. Most keys are in another partition afterwards: see `addedPartitions` of a consumer first. Rejects with
+   * `BROKER_FAILED` where it has as many already.
+   */
+  async addPartitions(name: string, partitions: number): Promise<void> {
+    this.#check()
+    const request = [{ name, count: partitions, assignments: null }]
+    const { results } = await this.#cluster.call(await this.#cluster.controller(), createPartitionsV3.api, [
+      request,
+      creationTimeoutMs,
+      false,
+    ])
+    const code = results[0]?.errorCode ?? 0
+    if (code !== 0) throw protocolError(code, `to give the topic "${name}" ${partitions} partitions`, results[0]?.errorMessage)
     this.#directory.forget(name)
   }
 
