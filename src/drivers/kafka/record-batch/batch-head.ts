@@ -67,6 +67,6 @@ function oldFormat(place: BatchPlace, format: number): Error {
   return unreadable(
     place,
     `its format is ${format}, of Kafka 0.10 and older`,
-    'Set message.format.version (or upgrade the brokers), and have the old records pass retention, or copy the topic with MirrorMaker.',
+    'Copy the topic, for example with MirrorMaker, which writes the present format; or let the old records pass retention, and begin behind them.',
   )
 }
