@@ -48,6 +48,8 @@ export interface Topic {
   /** Changes when a topic is deleted and made again, so that a position never survives it. */
   readonly id: string
   readonly partitions: number
+  /** In what it is not as the spec says, in words; missing where it is, or the broker cannot know. */
+  readonly differs?: readonly string[]
 }
 
 export interface TopicPartition {
@@ -85,7 +87,7 @@ export interface Broker {
 
   /**
    * Makes the topics that are missing and describes all of them, in the order asked for. Safe to call twice and by two processes at once.
-   * Never changes a topic that exists: another number of partitions is reported as it is, and the caller decides.
+   * Never changes a topic that exists: what is not as asked for is told by `differs`, and the caller decides.
    */
   topics(specs: readonly TopicSpec[]): Promise<readonly Topic[]>
 

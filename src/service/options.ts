@@ -1,7 +1,8 @@
 import { isStartFrom, startFromExpected } from '../consumer/first-offsets.ts'
 import type { ConsumerOptions } from '../consumer/index.ts'
 import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'
-import type { Broker } from '../message/port.ts'
+import { checkTopicSpecs } from '../message/page.ts'
+import type { Broker, TopicSpec } from '../message/port.ts'
 import type { RelayOptions } from '../outbox/index.ts'
 import type { ConsumeOptions } from './service.ts'
 import { callback, check, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
@@ -20,6 +21,11 @@ export interface ServiceOptions {
   readonly relay?: boolean
   /** Partitions of topics that do not exist yet. @default the broker's */
   readonly partitions?: number
+  /**
+   * What single topics should be like: made so where they are missing, at the start. One that exists is never changed; in what it differs is told on
+   * the diagnostics channel `tidemark:topic:differs`. @default none
+   */
+  readonly topics?: readonly TopicSpec[]
   /** How the outbox is kept, and how it is relayed. */
   readonly outbox?: ServiceOutboxOptions
   /** How messages are handled, in all groups of the service. */
@@ -59,6 +65,19 @@ export interface ServiceConsumerOptions extends Pick<
 
 const lanes = whole(1, 1_024)
 
+const topic = group<TopicSpec>({ name: text, partitions: whole(1, 100_000), retentionMs: whole(0), compact: truth })
+
+function areTopicSpecs(value: unknown): boolean {
+  if (!Array.isArray(value)) return false
+  try {
+    for (const spec of value as readonly unknown[]) check('topics', '', spec, topic)
+    checkTopicSpecs(value as readonly TopicSpec[])
+    return true
+  } catch {
+    return false
+  }
+}
+
 const settings = group<ServiceOptions>({
   database: madeBy('open', 'a database driver, such as postgres({ pool }) or memory()'),
   broker: madeBy('appender', 'a broker, such as postgresBroker({ connectionString }) or memoryBroker()'),
@@ -66,6 +85,7 @@ const settings = group<ServiceOptions>({
   source: text,
   relay: truth,
   partitions: whole(1, 1_024),
+  topics: { expected: 'a list of topics, each { name, partitions, retentionMs, compact }', holds: areTopicSpecs },
   lanes,
   maxTransactions: whole(1, 1_024),
   drainMs: duration(0),

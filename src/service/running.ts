@@ -2,6 +2,7 @@ import { type Consumer, type ConsumerOptions, runConsumer } from '../consumer/in
 import { TidemarkError } from '../errors.ts'
 import type { TopicSpec } from '../message/index.ts'
 import { type Relay, runRelay } from '../outbox/index.ts'
+import { channels } from '../telemetry/channels.ts'
 import type { OpenService } from './open-service.ts'
 import { type ServiceOptions, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import type { Consumption } from './service.ts'
@@ -46,13 +47,17 @@ function startRelays({ broker, database }: OpenService, options: ServiceOptions,
 }
 
 /** Topics of what is consumed are made now, since a group may read them before anybody has published. */
-async function prepareTopics({ broker }: OpenService, consumptions: readonly Consumption[], options: ServiceOptions): Promise<void> {
-  await broker.topics(topicSpecs(consumptions, options))
+async function prepareTopics({ name, broker }: OpenService, consumptions: readonly Consumption[], options: ServiceOptions): Promise<void> {
+  for (const { name: topic, differs } of await broker.topics(topicSpecs(consumptions, options))) {
+    if (differs !== undefined) channels.topicDiffers.publish({ service: name, topic, differs })
+  }
 }
 
-function topicSpecs(consumptions: readonly Consumption[], { partitions }: ServiceOptions): readonly TopicSpec[] {
-  const names = new Set(consumptions.map(({ handler }) => handler.definition.topic))
-  return [...names].map((name) => ({ name, ...(partitions === undefined ? {} : { partitions }) }))
+/** What is said of single topics goes before what is said of all. */
+function topicSpecs(consumptions: readonly Consumption[], { partitions, topics = [] }: ServiceOptions): readonly TopicSpec[] {
+  const names = new Set([...consumptions.map(({ handler }) => handler.definition.topic), ...topics.map(({ name }) => name)])
+  const common = partitions === undefined ? {} : { partitions }
+  return [...names].map((name) => ({ ...common, ...topics.find((spec) => spec.name === name), name }))
 }
 
 /** One consumer for each group, in the order they were first named. */

@@ -18,4 +18,6 @@ export const channels = {
   consumerOwnership: channel('tidemark:consumer:ownership'),
   /** Something outside any message's reach failed and will be tried again: `{ group, what, errorClass, error }`, the last one a text. */
   consumerTrouble: channel('tidemark:consumer:trouble'),
+  /** A topic is not as this service expects: `{ service, topic, differs }`, the last one a list of texts. Told at the start; nothing is changed. */
+  topicDiffers: channel('tidemark:topic:differs'),
 } as const

@@ -4,6 +4,7 @@ import { TidemarkError } from '../../errors.ts'
 import { type Clock, systemClock } from '../../internal/clock.ts'
 import { brokerClosed, topicUnknown } from '../../message/broker-error.ts'
 import { checkTopicSpecs, sourceLife } from '../../message/page.ts'
+import { type TopicConfig, compared } from '../../message/topic-differences.ts'
 import type {
   Appender,
   AssignmentListener,
@@ -22,9 +23,8 @@ import { LogReader } from './read/log-reader.ts'
 import type { Compression } from './record-batch/compression.ts'
 import { createTopics } from './topics/create-topics.ts'
 import { listOffsets } from './topics/list-offsets.ts'
-import { topicDifferences } from './topics/topic-differences.ts'
 import { TopicDirectory } from './topics/topic-directory.ts'
-import { readTopicConfigs, TopicLimits } from './topics/topic-limits.ts'
+import { readTopicConfigs, topicConfig, TopicLimits } from './topics/topic-limits.ts'
 import { Cluster } from './wire/cluster.ts'
 import type { Sasl } from './wire/connect.ts'
 import { protocolError } from './wire/protocol-error.ts'
@@ -115,28 +115,11 @@ export class KafkaBroker implements Broker {
     const missing = new Map(specs.filter(({ name }) => !found.some((topic) => topic.name === name)).map((spec) => [spec.name, spec]))
     if (missing.size > 0) found.push(...(await this.#create([...missing.values()])))
     this.#directory.learn(found)
+    const configs = await this.#configs(specs.filter(({ name }) => !missing.has(name)))
     return specs.map((spec) => {
       const { name, id, partitions } = found.find((topic) => topic.name === spec.name)!
-      return { name, id, partitions: partitions.length }
+      return compared({ name, id, partitions: partitions.length }, spec, configs.get(name))
     })
-  }
-
-  /** In what topics that exist are not as `specs` say, in words, by topic; topics without differences, or that do not exist, are left out. */
-  async differences(specs: readonly TopicSpec[]): Promise<ReadonlyMap<string, readonly string[]>> {
-    this.#check()
-    checkTopicSpecs(specs)
-    const topics = await this.#cluster.describe(specs.map(({ name }) => name))
-    const configs = await readTopicConfigs(
-      this.#cluster,
-      topics.map(({ name }) => name),
-    )
-    const found = new Map<string, readonly string[]>()
-    for (const topic of topics) {
-      const spec = specs.find(({ name }) => name === topic.name)!
-      const differences = topicDifferences(spec, topic, configs.get(topic.name) ?? new Map<string, string>())
-      if (differences.length > 0) found.set(topic.name, differences)
-    }
-    return found
   }
 
   async appender(claim: StreamClaim): Promise<Appender> {
@@ -291,6 +274,13 @@ export class KafkaBroker implements Broker {
 
   #check(): void {
     if (this.#closed) throw brokerClosed('broker')
+  }
+
+  /** Of topics that exist, where more than their partitions is expected. */
+  async #configs(specs: readonly TopicSpec[]): Promise<ReadonlyMap<string, TopicConfig>> {
+    const names = specs.filter(({ retentionMs, compact }) => retentionMs !== undefined || compact !== undefined).map(({ name }) => name)
+    if (names.length === 0) return new Map()
+    return new Map([...(await readTopicConfigs(this.#cluster, names))].map(([name, config]) => [name, topicConfig(config)]))
   }
 
   async #create(specs: readonly TopicSpec[]): ReturnType<typeof createTopics> {

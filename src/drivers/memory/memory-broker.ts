@@ -4,6 +4,7 @@ import { brokerClosed } from '../../message/broker-error.ts'
 import { GroupMember } from '../../message/group/group-member.ts'
 import type { Heartbeat } from '../../message/group/group-state.ts'
 import { checkTopicSpecs } from '../../message/page.ts'
+import { compared } from '../../message/topic-differences.ts'
 import type { AssignmentListener, Broker, BrokerTraits, MembershipOptions, StreamClaim, Topic, TopicSpec } from '../../message/port.ts'
 import { MemoryAppender } from './memory-appender.ts'
 import { MemoryLog } from './memory-log.ts'
@@ -55,9 +56,10 @@ export class MemoryBroker implements Broker {
     this.#check()
     checkTopicSpecs(specs)
     const { defaultPartitions = 8, retentionMs: ownMs = Infinity, retentionBytes = Infinity } = this.#options
-    return specs.map(({ name, partitions: wanted = defaultPartitions, retentionMs = ownMs }) => {
+    return specs.map((spec) => {
+      const { name, partitions: wanted = defaultPartitions, retentionMs = ownMs } = spec
       const { id, partitions } = this.#log.ensureTopic(name, wanted, { retentionMs, retentionBytes })
-      return { name, id, partitions }
+      return compared({ name, id, partitions }, spec)
     })
   }
 

@@ -5,6 +5,7 @@ import { brokerClosed, topicUnknown } from '../../message/broker-error.ts'
 import { GroupMember } from '../../message/group/group-member.ts'
 import { checkTopicSpecs } from '../../message/page.ts'
 import type { AssignmentListener, Broker, BrokerTraits, MembershipOptions, StreamClaim, Topic, TopicSpec } from '../../message/port.ts'
+import { compared } from '../../message/topic-differences.ts'
 import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
 import { DetachedReader } from './log/detached-reader.ts'
 import { HeadWatch } from './log/head-watch.ts'
@@ -91,9 +92,9 @@ export class PostgresBroker implements Broker {
       return readTopics(session, schema, names)
     })
     this.#directory.learn(rows)
-    return names.map((wanted) => {
-      const { name, id, partitions } = rows.find((row) => row.name === wanted) ?? fail(wanted)
-      return { name, id, partitions }
+    return specs.map((spec) => {
+      const { name, id, partitions } = rows.find((row) => row.name === spec.name) ?? fail(spec.name)
+      return compared({ name, id, partitions }, spec)
     })
   }
 

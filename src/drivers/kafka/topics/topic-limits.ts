@@ -1,4 +1,5 @@
 import { TidemarkError } from '../../../errors.ts'
+import type { TopicConfig } from '../../../message/topic-differences.ts'
 import { describeConfigsV4 } from '../client.ts'
 import type { Cluster } from '../wire/cluster.ts'
 import { protocolError } from '../wire/protocol-error.ts'
@@ -33,6 +34,15 @@ export class TopicLimits {
   /** The limit turned out to be another one. */
   forget(topic: string): void {
     this.#maxBatchBytes.delete(topic)
+  }
+}
+
+/** What of a topic's configuration a service may have expectations of. */
+export function topicConfig(config: ReadonlyMap<string, string>): TopicConfig {
+  const retention = config.get('retention.ms')
+  return {
+    retentionMs: retention === undefined ? undefined : retention === '-1' ? Infinity : Number(retention),
+    compacts: config.get('cleanup.policy')?.includes('compact'),
   }
 }
 
