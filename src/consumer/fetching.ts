@@ -1,8 +1,10 @@
+import { TidemarkError } from '../errors.ts'
 import { backoffMs } from '../internal/backoff.ts'
 import { pause } from '../internal/clock.ts'
 import type { FetchPosition, Membership } from '../message/port.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
 import { isFatal } from './fatal.ts'
+import { madeAgain, topicGone } from './lost-place.ts'
 import type { Partitions } from './partitions.ts'
 
 /** A fetch that finds nothing comes back after this, so that nothing rests on an abort being noticed. */
@@ -64,12 +66,23 @@ export class Fetching {
         failures = 0
       } catch (error) {
         if (stop.aborted) return
-        if (isFatal(error)) return this.#events.fatal(error)
+        if (isFatal(error)) return this.#events.fatal(this.#explained(error, from))
         this.#events.trouble(error)
         failures += 1
         await pause(clock, backoffMs({ firstMs: 50, maxMs: 5_000 }, failures, clock.random()), stop)
       }
     }
+  }
+
+  /** The broker knows nothing of the positions that are lost with a topic. */
+  #explained(error: unknown, from: readonly FetchPosition[]): unknown {
+    if (!TidemarkError.is(error)) return error
+    const { topic: name, found } = error.details
+    const read = from.find(({ topic }) => topic === name)
+    if (read?.topicId === undefined) return error
+    const ref = { group: this.#settings.group, topic: read.topic, topicId: read.topicId }
+    if (error.code === 'TOPIC_UNKNOWN') return topicGone(ref)
+    return error.code === 'TOPIC_MISMATCH' && typeof found === 'string' ? madeAgain(ref, found) : error
   }
 
   async #fetch(membership: Membership, from: readonly FetchPosition[]): Promise<void> {

@@ -2,6 +2,7 @@ import { TidemarkError } from '../errors.ts'
 import type { Topic } from '../message/port.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
 import { firstOffsets } from './first-offsets.ts'
+import { madeAgain } from './lost-place.ts'
 import type { FirstPositions, PartitionPosition } from './port.ts'
 
 /** Knows the topics of a consumer, and gives their partitions positions where they have none. */
@@ -72,16 +73,7 @@ export class FirstRead {
 
   #requireSame(topic: Topic, known: string | undefined): void {
     if (known === undefined || known === topic.id) return
-    const { group } = this.#settings
-    throw new TidemarkError(
-      'TOPIC_MISMATCH',
-      `The topic ${topic.name} was deleted and made again: group "${group}" has positions in ${known}, the broker has ${topic.id}.`,
-      {
-        details: { group, topic: topic.name, known, found: topic.id },
-        remedy:
-          'What the old topic held beyond these positions is lost to the group. To begin with the new one, delete its old rows from consumer_position.',
-      },
-    )
+    throw madeAgain({ group: this.#settings.group, topic: topic.name, topicId: known }, topic.id)
   }
 }
 

@@ -99,9 +99,9 @@ export class Partitions {
     for (const { machine } of this.#owned.values()) {
       const place = machine.fetchFrom
       if (place === null) continue
-      const { topic, partition } = machine.ref
+      const { topic, topicId, partition } = machine.ref
       const known = place.leaderEpoch === null ? {} : { leaderEpoch: place.leaderEpoch }
-      positions.push({ topic, partition, offset: place.offset, ...known })
+      positions.push({ topic, topicId, partition, offset: place.offset, ...known })
     }
     return positions
   }
