@@ -20,7 +20,7 @@ import { KafkaGroupMember } from './group/kafka-group-member.ts'
 import { KafkaMembership } from './kafka-membership.ts'
 import { KafkaAppender } from './produce/kafka-appender.ts'
 import { LogReader } from './read/log-reader.ts'
-import type { Compression } from './record-batch/compression.ts'
+import { type Compression, checkCompression } from './record-batch/compression.ts'
 import { createTopics } from './topics/create-topics.ts'
 import { listOffsets } from './topics/list-offsets.ts'
 import { TopicDirectory } from './topics/topic-directory.ts'
@@ -88,10 +88,11 @@ export class KafkaBroker implements Broker {
   readonly #readers = new Set<LogReader>()
   #closed = false
 
-  /** Throws `CONFIG_INVALID` for addresses that are none. */
+  /** Throws `CONFIG_INVALID` for addresses that are none, and for a compression that this Node lacks. */
   constructor(options: KafkaBrokerOptions) {
     const { brokers, clientId = 'tidemark', tls, sasl, maxRecordBytes = 1_000_000, clock = systemClock, fenceStreams = false } = options
     const { connectTimeoutMs = 5_000, requestTimeoutMs = 30_000 } = options
+    checkCompression(options.compression ?? 'none')
     this.#options = options
     this.#clock = clock
     this.#cluster = new Cluster({ brokers, clientId, tls, sasl, connectTimeoutMs, requestTimeoutMs, clock })

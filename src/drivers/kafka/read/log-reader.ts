@@ -11,6 +11,7 @@ import type { Cluster, ClusterTopic } from '../wire/cluster.ts'
 import { type Node, placeOf } from '../wire/node.ts'
 import { errorName, protocolError } from '../wire/protocol-error.ts'
 import { type FetchAnswer, type FetchPlace, fetchApi } from './fetch-api.ts'
+import { Troubles } from './troubles.ts'
 
 export interface LogReaderParts {
   readonly cluster: Cluster
@@ -30,6 +31,8 @@ const longestHoldMs = 500
 const slotsOfNode = 3
 /** An election, or a topic that was made a moment ago, is waited for beyond the caller's time; what cannot be read after that is an error. */
 const patienceMs = 2_000
+/** Beyond the hold. A leader that is frozen has been replaced by then. */
+const replyMs = 10_000
 /** Before metadata that turned out wrong is looked up again. */
 const pauseMs = 50
 
@@ -57,8 +60,7 @@ export class LogReader implements LogReaderPort {
   readonly #requests = new Map<string, Set<Request>>()
   /** Replies nobody has taken yet, by partition. */
   readonly #ready = new Map<string, { readonly place: Wanted; readonly found: Fetched | null }>()
-  /** Why a partition could not be read the last time. */
-  readonly #troubles = new Map<string, TidemarkError>()
+  readonly #troubles = new Troubles()
   /** What the calls under way ask for. */
   readonly #calls = new Set<ReadonlySet<string>>()
   #news = deferred()
@@ -78,11 +80,8 @@ export class LogReader implements LogReaderPort {
     signal?.addEventListener('abort', onAbort)
     const keys = new Set(from.map(keyOf))
     this.#calls.add(keys)
-    for (const key of keys) {
-      this.#troubles.delete(key)
-      // That there was nothing is not worth keeping.
-      if (this.#ready.get(key)?.found === null) this.#ready.delete(key)
-    }
+    // That there was nothing is not worth keeping.
+    for (const key of keys) if (this.#ready.get(key)?.found === null) this.#ready.delete(key)
     const first = from.length === 0 ? 0 : this.#turn++ % from.length
     const inTurn = [...from.slice(first), ...from.slice(0, first)]
     // What was found empty, so that a call that may not wait knows when it has seen everything.
@@ -92,10 +91,12 @@ export class LogReader implements LogReaderPort {
         if (this.#closed) throw brokerClosed(this.#parts.as)
         const wanted = await this.#resolve(inTurn)
         if (signal?.aborted === true) return []
+        const due = this.#troubles.due([...keys], clock.elapsed())
+        if (due !== null) throw due
         const found = this.#take(wanted, maxBytes, empty)
         if (found.length > 0) return found
         const leftMs = until - clock.elapsed()
-        const isPatient = leftMs > -patienceMs && this.#troubles.size > 0 && wanted.some(({ key }) => this.#troubles.has(key))
+        const isPatient = leftMs > -patienceMs && wanted.some(({ key }) => this.#troubles.has(key))
         if (leftMs <= 0 && !isPatient && (maxWaitMs > 0 || wanted.every(({ key }) => empty.has(key) || this.#troubles.has(key)))) {
           return this.#nothing(wanted)
         }
@@ -151,8 +152,8 @@ export class LogReader implements LogReaderPort {
 
   /** Nothing came: is that because there is nothing, or because nobody could be asked? */
   #nothing(wanted: readonly Wanted[]): readonly Fetched[] {
-    const trouble = wanted.map(({ key }) => this.#troubles.get(key)).find((error) => error !== undefined)
-    if (trouble !== undefined) throw trouble
+    const trouble = this.#troubles.find(wanted.map(({ key }) => key))
+    if (trouble !== null) throw trouble
     return []
   }
 
@@ -224,7 +225,10 @@ export class LogReader implements LogReaderPort {
       lastFetchedEpoch: leaderEpoch ?? -1,
     }))
     const limits = { maxWaitMs: holdMs, maxBytes, maxPartitionBytes: maxBytes }
-    const reply = await this.#parts.cluster.call(node, fetchApi, [asked, limits], { lane: `${this.#lane} ${slot}` })
+    const reply = await this.#parts.cluster.call(node, fetchApi, [asked, limits], {
+      lane: `${this.#lane} ${slot}`,
+      timeoutMs: holdMs + replyMs,
+    })
     if (reply.errorCode !== 0) throw protocolError(reply.errorCode, `to be read from by ${this.#parts.name}`)
     const answers = new Map(reply.partitions.map((answer) => [`${answer.topicId}/${answer.partition}`, answer]))
     let wrong = false
@@ -250,6 +254,8 @@ export class LogReader implements LogReaderPort {
         ? null
         : decodeBatches(answer.records, { topic, partition, from: offset, abortedTransactions: answer.abortedTransactions })
     const isNews = decoded !== null && (decoded.records.length > 0 || decoded.nextOffset > offset)
+    // Brokers give whole batches, the first one at least.
+    if (decoded !== null && !isNews && answer.diverging === null) throw corruptReply(place)
     let found: Fetched | null = null
     if (answer.diverging !== null) {
       const truncated = { endOffset: Math.min(answer.diverging.endOffset, offset) }
@@ -258,7 +264,7 @@ export class LogReader implements LogReaderPort {
       const { records, nextOffset, leaders } = decoded
       found = { topic, partition, records, endOffset, nextOffset, leaders }
     }
-    this.#troubles.delete(place.key)
+    this.#troubles.end(place.key)
     if (!this.#closed) this.#ready.set(place.key, { place, found })
   }
 
@@ -275,6 +281,7 @@ export class LogReader implements LogReaderPort {
       const text = `The broker does not know the leader epoch ${leaderEpoch}, in which offset ${offset - 1} of ${topic}-${partition} was written.`
       throw new TidemarkError('BROKER_UNREACHABLE', text)
     }
+    this.#troubles.end(place.key)
     const found: Fetched = { topic, partition, records: [], endOffset, nextOffset: offset, outOfRange: { startOffset } }
     this.#ready.set(place.key, { place, found })
   }
@@ -287,14 +294,18 @@ export class LogReader implements LogReaderPort {
       : new TidemarkError('BROKER_FAILED', `A fetch failed: ${String(error)}`, { cause: error })
     for (const { key, topic } of places) {
       // Whether the topic is gone, or the broker asked has not heard of it yet, is for the cluster to say.
-      this.#troubles.set(key, TidemarkError.is(trouble, 'TOPIC_UNKNOWN') ? unsure(trouble) : trouble)
+      this.#noteTrouble(key, TidemarkError.is(trouble, 'TOPIC_UNKNOWN') ? unsure(trouble) : trouble)
       this.#parts.directory.forget(topic)
     }
   }
 
+  #noteTrouble(key: string, error: TidemarkError): void {
+    this.#troubles.note(key, error, this.#parts.clock.elapsed())
+  }
+
   #leaderless({ key, topic, partition }: Wanted, why: string): void {
     this.#parts.directory.forget(topic)
-    this.#troubles.set(key, new TidemarkError('BROKER_UNREACHABLE', `Partition ${partition} of ${topic} ${why}.`))
+    this.#noteTrouble(key, new TidemarkError('BROKER_UNREACHABLE', `Partition ${partition} of ${topic} ${why}.`))
     this.#parts.clock.after(pauseMs, () => this.#tell())
   }
 }
@@ -308,6 +319,13 @@ function isSame(one: Wanted | undefined, other: Wanted): boolean {
 
 function keyOf({ topic, partition }: FetchPosition): string {
   return `${topic}/${partition}`
+}
+
+function corruptReply({ topic, partition, offset }: FetchPosition): TidemarkError {
+  return new TidemarkError(
+    'BROKER_BATCH_CORRUPT',
+    `The broker sent bytes without a whole batch for ${topic}-${partition} from offset ${offset}.`,
+  )
 }
 
 function unsure(error: TidemarkError): TidemarkError {
