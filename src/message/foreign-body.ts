@@ -38,6 +38,8 @@ export function readStructuredEvent(value: Buffer | null, contentType: string): 
   const headers: Record<string, string> = {}
   for (const [name, member] of Object.entries(json)) {
     if (name === 'data' || name === 'data_base64' || name === 'datacontenttype') continue
+    if (name === 'id' && typeof member === 'number' && !Number.isSafeInteger(member))
+      throw new TidemarkError('MESSAGE_UNDECODABLE', 'Expected the id of a structured CloudEvent as text, got a number that JSON rounds.')
     const text = scalarText(member)
     if (text !== undefined && !assignAttribute(attributes, `ce_${name}`, text)) setHeader(headers, `ce_${name}`, text)
   }
@@ -76,7 +78,9 @@ function decodeBase64(text: string): Buffer {
  * The envelope many hand-made outboxes write into the value: `eventType` beside `payload`, with `eventId`, `occurredAt` and their kin.
  * Debezium's router makes the same form when fields are placed in the envelope. `null` when the value is something else.
  */
-export function readJsonEnvelope(value: Buffer): { readonly attributes: Attributes; readonly data: unknown } | null {
+export function readJsonEnvelope(
+  value: Buffer,
+): { readonly id: string | number | undefined; readonly attributes: Attributes; readonly data: unknown } | null {
   if (!startsLikeObject(value)) return null
   let json: unknown
   try {
@@ -90,7 +94,6 @@ export function readJsonEnvelope(value: Buffer): { readonly attributes: Attribut
   if (typeof type !== 'string' || type === '') return null
   const attributes = new Attributes()
   attributes.type = type
-  attributes.id = scalarText(json['eventId'])
   attributes.time = scalarText(json['occurredAt'] ?? json['createdAt'] ?? json['timestamp'])
   attributes.source = scalarText(json['source'])
   attributes.subject = scalarText(json['subject'])
@@ -99,7 +102,8 @@ export function readJsonEnvelope(value: Buffer): { readonly attributes: Attribut
   attributes.sequence = scalarText(json['sequenceNumber'])
   attributes.aggregateVersion = scalarText(json['aggregateVersion'])
   attributes.schemaVersion = scalarText(json['schemaVersion'])
-  return { attributes, data: json['payload'] }
+  const id = json['eventId']
+  return { id: typeof id === 'number' || typeof id === 'string' ? id : undefined, attributes, data: json['payload'] }
 }
 
 /**
@@ -130,9 +134,9 @@ function isObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** Looks at the first byte that is not white space, so that other formats are not parsed in vain. */
+/** Looks at the first byte that is no white space or byte order mark, so that other formats are not parsed in vain. */
 function startsLikeObject(value: Buffer): boolean {
-  for (let i = 0; i < value.length; i++) {
+  for (let i = value[0] === 0xef && value[1] === 0xbb && value[2] === 0xbf ? 3 : 0; i < value.length; i++) {
     const byte = value[i]!
     if (byte === 0x7b) return true
     if (byte !== 0x20 && byte !== 0x0a && byte !== 0x0d && byte !== 0x09) return false

@@ -234,6 +234,11 @@ describe('a structured CloudEvent', () => {
     expect(envelope).toMatchObject({ contentType: 'text/xml', parsed: undefined, body: Buffer.from('<order/>') })
   })
 
+  test('with a number for an id that JSON rounds is undecodable', () => {
+    expect(readEnvelope(structured({ id: 7 })).id).toBe('7')
+    expect(readEnvelope(structured({ id: 2 ** 53 })).undecodable).toMatchObject({ code: 'MESSAGE_UNDECODABLE' })
+  })
+
   test('without datacontenttype says nothing of the type of its data', () => {
     expect(readEnvelope(structured({ data_base64: 'MQ==' })).contentType).toBeNull()
   })
@@ -302,6 +307,37 @@ describe('an envelope inside the value', () => {
     })
   })
 
+  test('may begin with a byte order mark', () => {
+    expect(readEnvelope(logRecord({ value: Buffer.from(`\ufeff ${JSON.stringify(body)}`) }))).toMatchObject({
+      id: 'e-1',
+      type: 'OrderPlaced',
+    })
+  })
+
+  test('may have a number for an id, but none that JSON rounds, where two would become one', () => {
+    const numbered = (id: string) => logRecord({ value: Buffer.from(`{"eventType":"OrderPlaced","eventId":${id},"payload":1}`) })
+    expect(readEnvelope(numbered('7'))).toMatchObject({ id: '7', identityOrigin: 'body', undecodable: undefined })
+    expect(readEnvelope(numbered('9007199254740993'))).toMatchObject({
+      type: 'OrderPlaced',
+      identityOrigin: 'position',
+      undecodable: { code: 'MESSAGE_UNDECODABLE' },
+    })
+    const fromText = (record: LogRecord) => /"eventId":(\d+)/.exec(String(record.value))?.[1] ?? null
+    expect(readEnvelope(numbered('9007199254740993'), { idempotencyId: fromText })).toMatchObject({
+      id: '9007199254740993',
+      undecodable: undefined,
+    })
+  })
+
+  test('whose id is neither text nor number is known by its position', () => {
+    for (const eventId of [{ $oid: 'x' }, true, null, ['x']]) {
+      expect(readEnvelope(logRecord({ value: json({ ...body, eventId }) }))).toMatchObject({
+        type: 'OrderPlaced',
+        identityOrigin: 'position',
+      })
+    }
+  })
+
   test('may name its type "type" beside an eventId', () => {
     expect(readEnvelope(logRecord({ value: json({ eventId: 'e-1', type: 'A', payload: 1 }) }))).toMatchObject({
       type: 'A',
@@ -361,6 +397,20 @@ describe('a foreign record without an envelope', () => {
     expect(readEnvelope(logRecord(), { idempotencyId }).undecodable).toMatchObject({ code: 'MESSAGE_UNDECODABLE' })
   })
 
+  test('falls back to its position when they have the empty text', () => {
+    const record = logRecord({ headers: onTheWire([['request-id', '']]) })
+    expect(readEnvelope(record, { idempotencyId: 'request-id' }).identityOrigin).toBe('position')
+    expect(readEnvelope(record, { idempotencyId: () => '' }).identityOrigin).toBe('position')
+  })
+
+  test('may be identified by a whole number; anything else that is no text makes it undecodable', () => {
+    const by = (id: unknown) => readEnvelope(logRecord(), { idempotencyId: () => id as string })
+    expect(by(42)).toMatchObject({ id: '42', undecodable: undefined })
+    for (const id of [2 ** 53, Number.NaN, 1.5, {}, true, Promise.resolve('x')]) {
+      expect(by(id)).toMatchObject({ identityOrigin: 'position', undecodable: { code: 'MESSAGE_UNDECODABLE' } })
+    }
+  })
+
   test('keeps its own id before what the option says', () => {
     const ce = onTheWire([
       ['ce_id', 'c'],
@@ -407,6 +457,18 @@ describe('headers', () => {
       ],
     })
     expect(readEnvelope(record)).toMatchObject({ id: 'orders-3-42', type: null, headers: { own: '' } })
+  })
+
+  test('that are no UTF-8 and identify are kept apart by their bytes', () => {
+    const by = (name: string, bytes: readonly number[]) => readEnvelope(logRecord({ headers: [[name, Buffer.from(bytes)]] })).identity
+    for (const name of ['id', 'ce_id', 'ce_source']) expect(by(name, [0xfe, 0x80])).not.toBe(by(name, [0xff, 0x80]))
+    expect(by('id', [0xfe, 0x80])).toBe('orders hex:fe80')
+    const optional = (byte: number) => logRecord({ headers: [['n', Buffer.from([0, byte])]] })
+    expect(readEnvelope(optional(0x81), { idempotencyId: 'n' }).identity).not.toBe(
+      readEnvelope(optional(0x82), { idempotencyId: 'n' }).identity,
+    )
+    // A replacement character that was sent as such is text.
+    expect(readEnvelope(logRecord({ headers: [['id', Buffer.from('\ufffd')]] })).id).toBe('\ufffd')
   })
 
   test('may have any name', () => {

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { TidemarkError } from '../errors.ts'
 import { fillAttributes, otherHeaders, readAttributes, setHeader, textOf } from './attributes.ts'
 import type { Attributes, RawValue } from './attributes.ts'
@@ -50,7 +51,7 @@ class RecordEnvelope implements Envelope {
     this.body = reading.body
     this.parsed = reading.parsed
     this.type = storable(given(attributes.type) ?? given(attributes.placedType)) ?? null
-    this.source = storable(given(attributes.source)) ?? record.topic
+    this.source = identifying(attributes.source) ?? record.topic
 
     const identified = identify(record, reading, options)
     this.id = identified.id
@@ -134,7 +135,7 @@ interface Reading {
   parsed: { readonly data: unknown } | undefined
   /** From elsewhere than the record's headers. */
   moreHeaders: Readonly<Record<string, string>>
-  bodyId: RawValue
+  bodyId: RawValue | number
   undecodable: TidemarkError | undefined
 }
 
@@ -191,8 +192,7 @@ function readPartial(record: LogRecord, reading: Reading): void {
   if (given(attributes.type) !== undefined || given(attributes.placedType) !== undefined || record.value === null) return
   const envelope = readJsonEnvelope(record.value)
   if (envelope === null) return
-  reading.bodyId = envelope.attributes.id
-  envelope.attributes.id = undefined
+  reading.bodyId = envelope.id
   fillAttributes(attributes, envelope.attributes)
   reading.body = null
   reading.parsed = { data: envelope.data }
@@ -200,25 +200,51 @@ function readPartial(record: LogRecord, reading: Reading): void {
 
 /** The first of: CloudEvents id, header `id`, the option, an id in the body, the position. */
 function identify(record: LogRecord, reading: Reading, options: EnvelopeOptions): { id: string; origin: IdentityOrigin } {
-  const id = storable(given(reading.attributes.id))
+  const id = identifying(reading.attributes.id)
   if (id !== undefined) return { id, origin: 'cloudevents' }
-  const routed = storable(unquoted(given(reading.attributes.routerId)))
+  const routed = unquoted(identifying(reading.attributes.routerId))
   if (routed !== undefined) return { id: routed, origin: 'router' }
-  const optional = options.idempotencyId === undefined ? undefined : storable(identityByOption(record, options.idempotencyId, reading))
+  const optional = options.idempotencyId === undefined ? undefined : identityByOption(record, options.idempotencyId, reading)
   if (optional !== undefined) return { id: optional, origin: 'option' }
-  const embedded = storable(given(reading.bodyId))
+  const { bodyId } = reading
+  const embedded = typeof bodyId === 'number' ? exactNumber(bodyId, reading) : identifying(bodyId)
   if (embedded !== undefined) return { id: embedded, origin: 'body' }
   return { id: `${record.topic}-${record.partition}-${record.offset}`, origin: 'position' }
 }
 
 function identityByOption(record: LogRecord, option: NonNullable<EnvelopeOptions['idempotencyId']>, reading: Reading): string | undefined {
-  if (typeof option === 'string') return given(record.headers.findLast(([name]) => name === option)?.[1])
+  if (typeof option === 'string') return identifying(record.headers.findLast(([name]) => name === option)?.[1])
   try {
-    return option(record) ?? undefined
+    // Whatever its type promises: what it returns often comes out of somebody's JSON.
+    const id: unknown = option(record)
+    if (id === undefined || id === null) return undefined
+    if (typeof id === 'string') return identifying(id)
+    if (typeof id === 'number') return exactNumber(id, reading)
+    reading.undecodable ??= new TidemarkError('MESSAGE_UNDECODABLE', `Expected a text of the function idempotencyId, got a ${typeof id}.`)
   } catch (cause) {
     reading.undecodable ??= new TidemarkError('MESSAGE_UNDECODABLE', 'The function idempotencyId threw for this record.', { cause })
-    return undefined
   }
+  return undefined
+}
+
+/** Other numbers were rounded when the JSON was parsed: two different ids may be one then, and the second message would be lost. */
+function exactNumber(id: number, reading: Reading): string | undefined {
+  if (Number.isSafeInteger(id)) return String(id)
+  reading.undecodable ??= new TidemarkError(
+    'MESSAGE_UNDECODABLE',
+    `Expected an id as text or as a whole number below 2^53, got a number like ${id}.`,
+    {
+      remedy: 'Have it sent as text, or give the option idempotencyId a function that takes it from the bytes.',
+    },
+  )
+  return undefined
+}
+
+/** An id or source that is there and not empty. Bytes that are no UTF-8 stand in it as `hex:…`: as text, different ones would become one. */
+function identifying(value: RawValue): string | undefined {
+  const text = given(value)
+  if (text?.includes('\ufffd') === true && Buffer.isBuffer(value) && !isUtf8(value)) return `hex:${value.toString('hex')}`
+  return storable(text)
 }
 
 /** A value that is there and not empty. */
