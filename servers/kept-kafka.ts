@@ -17,8 +17,8 @@ import { liveLeases, writeLease } from '../src/drivers/postgres/embedded/leases.
 import { withLock } from '../src/drivers/postgres/embedded/lock.ts'
 import { kafkaJars } from './jar-sets.ts'
 import { findJava } from './java.ts'
-import { bringUpBroker } from './kept/bring-up.ts'
-import { findBroker, type KeptBroker } from './kept/broker-file.ts'
+import { type BringUpOptions, bringUpBroker } from './kept/bring-up.ts'
+import { findBroker, type KeptBroker, readBroker } from './kept/broker-file.ts'
 import { homeAt, type KeptHome } from './kept/home.ts'
 import { stopBroker } from './kept/stop.ts'
 import { jars } from './maven.ts'
@@ -78,6 +78,7 @@ class KeptLease implements KeptKafkaLease {
   readonly #home: KeptHome
   readonly #options: KeptKafkaOptions
   readonly #note: string
+  readonly #port: number
   readonly #watch: NodeJS.Timeout
   #reviving: Promise<void> | null = null
   #released: Promise<void> | null = null
@@ -86,6 +87,7 @@ class KeptLease implements KeptKafkaLease {
     this.#home = home
     this.#options = options
     this.#note = note
+    this.#port = broker.port
     this.brokers = [`127.0.0.1:${broker.port}`]
     this.#watch = setInterval(() => (this.#reviving ??= this.#revive()), options.watchMs ?? 500).unref()
   }
@@ -97,8 +99,8 @@ class KeptLease implements KeptKafkaLease {
       const others = await liveLeases(home.leases)
       const note = await writeLease(home.leases)
       try {
-        // Whoever uses it already knows it by its port.
-        const broker = await bringUpBroker(home, await startOptions(options, others.length > 0))
+        const port = others.length === 0 ? null : ((await readBroker(home))?.port ?? null)
+        const broker = await bringUpBroker(home, await startOptions(options, port))
         return new KeptLease(home, options, note, broker)
       } catch (error) {
         await rm(note, { force: true })
@@ -129,7 +131,7 @@ class KeptLease implements KeptKafkaLease {
       await locked(this.#home, this.#options, async () => {
         if (this.#released !== null || (await findBroker(this.#home)) !== null) return
         say('The Kafka broker is not running any more; it is started again.')
-        await bringUpBroker(this.#home, await startOptions(this.#options, true))
+        await bringUpBroker(this.#home, await startOptions(this.#options, this.#port))
       })
     } catch (error) {
       // The next look tries again.
@@ -140,9 +142,9 @@ class KeptLease implements KeptKafkaLease {
   }
 }
 
-async function startOptions(options: KeptKafkaOptions, keepPort: boolean) {
+async function startOptions(options: KeptKafkaOptions, port: number | null): Promise<BringUpOptions> {
   const { environment, startTimeoutMs = 120_000 } = options
-  return { java: findJava(environment), jars: await bringJars(options), startTimeoutMs, keepPort }
+  return { java: findJava(environment), jars: await bringJars(options), startTimeoutMs, port }
 }
 
 function bringJars(options: KeptKafkaOptions): Promise<string> {

@@ -15,9 +15,20 @@ import { stopBroker } from './stop.ts'
 
 export interface BringUpOptions extends KafkaPrograms {
   readonly startTimeoutMs: number
-  /** Others know the broker by its port, so it must be the same one. Else another one serves if it is taken. */
-  readonly keepPort: boolean
+  /** The port that others know the broker by. `null`: that of the last time, or another one if it is taken. */
+  readonly port: number | null
 }
+
+interface Launched {
+  readonly broker: KeptBroker
+  /** Where in the log its lines begin. */
+  readonly since: number
+  /** Resolves with how it ended, once it has. */
+  readonly ended: () => Promise<string>
+}
+
+/** Somebody killed it, or asked it to stop (Java says 143 then), while it started. */
+const endedFromOutside: ReadonlySet<string> = new Set(['SIGKILL', 'SIGTERM', 'exit code 143', 'exit code 0'])
 
 const nodeId = 1
 /** What is not yet read must not go by itself, however long nobody starts the broker. */
@@ -44,22 +55,21 @@ export async function bringUpBroker(home: KeptHome, options: BringUpOptions): Pr
   for (;;) {
     // One that nobody knows, or the other half of a start that failed.
     await stopBroker(home)
-    const { broker, since } = await launch(home, options, refused)
+    const { broker, since, ended } = await launch(home, options, refused)
     if (await untilServing(home, broker, since, deadline)) return broker
     const log = await logTail(home.log, since)
-    if (!/BindException|Address already in use|Failed to bind/.test(log) || options.keepPort)
-      throw failed(home, 'ended while it started', log)
-    refused.add(broker.port).add(broker.controllerPort)
+    const ending = await ended()
+    const portIsTaken = /BindException|Address already in use|Failed to bind/.test(log) && options.port === null
+    if (portIsTaken) refused.add(broker.port).add(broker.controllerPort)
+    if (performance.now() > deadline || !(portIsTaken || endedFromOutside.has(ending))) {
+      throw failed(home, `ended while it started (${ending})`, log)
+    }
   }
 }
 
-async function launch(
-  home: KeptHome,
-  options: BringUpOptions,
-  refused: ReadonlySet<number>,
-): Promise<{ broker: KeptBroker; since: number }> {
+async function launch(home: KeptHome, options: BringUpOptions, refused: ReadonlySet<number>): Promise<Launched> {
   const last = await readBroker(home)
-  const port = options.keepPort && last !== null ? last.port : await freePort(last?.port ?? null, refused)
+  const port = options.port ?? (await freePort(last?.port ?? null, refused))
   const controllerPort = await freePort(last?.controllerPort ?? null, new Set([...refused, port]))
   const settings = (data: string): string => {
     const place = { id: nodeId, directory: home.directory, ports: { [plainListener]: port, [controllerListener]: controllerPort } }
@@ -81,11 +91,19 @@ async function launch(
         env: Object.fromEntries(passedOn.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))),
       },
     )
+    const ending = new Promise<string>((resolve) =>
+      child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code ?? 'unknown'}`)),
+    )
+    const ended = (): Promise<string> => {
+      // Nothing else may be left to keep this process waiting for it.
+      child.ref()
+      return ending
+    }
     const started = new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject))
     const broker = child.pid === undefined ? null : noteBroker(home, child.pid, port, controllerPort)
     await started
     child.unref()
-    return { broker: broker!, since: size }
+    return { broker: broker!, since: size, ended }
   } finally {
     await log.close()
   }

@@ -75,6 +75,20 @@ export class ShopFolder {
     }
   }
 
+  /** Gives each database of this prefix a name that begins with another one, as the first step of `--fresh` does. */
+  async setAside(prefix: string, droppedPrefix: string): Promise<number> {
+    const lease = await embedded({ directory: this.#serverDirectory }).acquire()
+    try {
+      return await onConnection(lease.connection('postgres'), async (client) => {
+        const { rows } = await client.query<{ datname: string }>('select datname from pg_database where datname ^@ $1', [prefix])
+        for (const [i, { datname }] of rows.entries()) await client.query(`alter database ${datname} rename to ${droppedPrefix}${i}`)
+        return rows.length
+      })
+    } finally {
+      await lease.release()
+    }
+  }
+
   /** Ends the first process of the embedded server as `kill -9` does, and waits until it is gone. `false` when none ran. */
   async killServer(): Promise<boolean> {
     const postmaster = await findPostmaster(await currentData(homeAt(this.#serverDirectory)))
