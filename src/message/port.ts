@@ -199,7 +199,7 @@ export interface AssignmentListener {
 /** Reads partitions. */
 export interface LogReader {
   /**
-   * Reads from the given offsets on. Resolves at once when any partition has records or is out of range, else after `maxWaitMs` with nothing, or
+   * Reads from the given offsets on. Resolves at once when any partition has records or is out of range or truncated, else after `maxWaitMs` with nothing, or
    * when `signal` aborts. Returns at least one record of one partition that has any, however large; no partition waits for ever behind others.
    * Offsets are the caller's: nothing is remembered between calls, several calls may be under way, and partitions need not be assigned to be read.
    *
