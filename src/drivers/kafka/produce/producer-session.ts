@@ -94,15 +94,19 @@ export class ProducerSession {
     const { clock, cluster, transactionalId, patienceMs } = this.#parts
     const until = clock.elapsed() + patienceMs
     for (let failures = 1; ; failures++) {
-      const [reply, error] = await ask().then(
-        (answer) => [answer, answer.errorCode === 0 ? null : protocolError(answer.errorCode, doing)] as const,
-        (reason: unknown) => [null, reason] as const,
-      )
-      if (error === null) return reply!
-      const name = reply === null ? '' : errorName(reply.errorCode)
-      if (transactionalId !== null && (reply === null || moved.has(name))) cluster.forgetCoordinator('transaction', transactionalId)
-      const mayPass = TidemarkError.is(error) && error.retryable
-      if (!mayPass || clock.elapsed() >= until) throw error
+      let name = ''
+      let trouble: TidemarkError
+      try {
+        const reply = await ask()
+        if (reply.errorCode === 0) return reply
+        name = errorName(reply.errorCode)
+        trouble = protocolError(reply.errorCode, doing)
+      } catch (error) {
+        if (!TidemarkError.is(error)) throw error
+        trouble = error
+      }
+      if (transactionalId !== null && (name === '' || moved.has(name))) cluster.forgetCoordinator('transaction', transactionalId)
+      if (!trouble.retryable || clock.elapsed() >= until) throw trouble
       await pause(clock, busy.has(name) ? 5 : backoffMs(retry, failures, clock.random()))
     }
   }

@@ -1,4 +1,3 @@
-import { TidemarkError } from '../../../errors.ts'
 import type { TopicConfig } from '../../../message/topic-differences.ts'
 import { describeConfigsV4 } from '../client.ts'
 import type { Cluster } from '../wire/cluster.ts'
@@ -46,6 +45,9 @@ export function topicConfig(config: ReadonlyMap<string, string>): TopicConfig {
   }
 }
 
+/** A topic's configuration is a help; a principal that may not see it can send all the same. */
+const unseen: ReadonlySet<string> = new Set(['BROKER_AUTHORIZATION', 'TOPIC_UNKNOWN'])
+
 /** The configurations of topics, by name; empty for those that this principal may not see or that do not exist. */
 export async function readTopicConfigs(
   cluster: Cluster,
@@ -57,7 +59,7 @@ export async function readTopicConfigs(
   for (const { resourceName, configs, errorCode } of results) {
     if (errorCode !== 0) {
       const error = protocolError(errorCode, `to show the configuration of the topic "${resourceName}"`)
-      if (!TidemarkError.is(error, 'BROKER_AUTHORIZATION') && !TidemarkError.is(error, 'TOPIC_UNKNOWN')) throw error
+      if (!unseen.has(error.code)) throw error
     }
     found.set(resourceName, new Map(configs.map(({ name, value }) => [name, value ?? ''])))
   }
