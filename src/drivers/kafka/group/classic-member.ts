@@ -27,8 +27,8 @@ export class ClassicMember extends GroupProtocol {
   #ownedGeneration = -1
   /** What this member said it owned when it last joined. Others wait for it, until the member joins again and does not say so. */
   #claimed: readonly TopicPartition[] = []
-  /** What the group gives; `null` from joining on until it is known, since what was not claimed then may be given to others. */
-  #target: readonly TopicPartition[] | null = null
+  /** What the group gives. It holds only while stable: once this member asks to join, what it did not claim may be given to others. */
+  #target: readonly TopicPartition[] = []
   /** Present in the leader. */
   #members: readonly Claimant[] | null = null
   /** The topics by which the leader shared out the partitions. */
@@ -72,7 +72,7 @@ export class ClassicMember extends GroupProtocol {
   }
 
   protected advance(): void {
-    if (this.#phase !== 'stable' || this.#target === null) return
+    if (this.#phase !== 'stable') return
     if (!this.inSession || (this.#members !== null && this.topics.signature(this.watched) !== this.#sharedBy)) return this.#join()
     this.moveTo(this.#target.map((one) => this.topics.byName(one)).filter((one) => one !== null))
     if (this.#waitedFor()) this.#join()
@@ -116,7 +116,6 @@ export class ClassicMember extends GroupProtocol {
     }
     this.#phase = 'joining'
     this.#mainAt = at
-    this.#target = null
   }
 
   /** The group has gone on without this member, or does not know it any more. */
@@ -206,7 +205,7 @@ export class ClassicMember extends GroupProtocol {
   /** Has the group withheld from others what this member claimed and does not own any more? Then they wait for its word. */
   #waitedFor(): boolean {
     const owned = new Set(this.holdings.all().map(nameOf))
-    const given = new Set(this.#target!.map(nameOf))
+    const given = new Set(this.#target.map(nameOf))
     return this.#claimed.map(nameOf).some((name) => !owned.has(name) && !given.has(name))
   }
 
