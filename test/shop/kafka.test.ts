@@ -42,11 +42,14 @@ describe.skipIf(ownKafkaAvailable.missing)(`the shop on a Kafka of its folder${o
   })
 
   test('begins again with --fresh, each time', async () => {
+    await using _kafka = await folder.keepKafka()
     for (const seed of [53, 54]) {
       const text = randomInput(seed, 100)
       const input = await folder.write('fresh.txt', text)
       expect(await totals('--broker', 'kafka', '--fresh', '--input', input)).toMatchObject({ ...expectedOutcome(text), deadLetters: 0 })
     }
+    // Whoever stops last stops it, and that is not a shop.
+    expect(await folder.hasKafka()).toBe(true)
   })
 
   test('says where to look inside, and stops cleanly on Ctrl-C', async () => {

@@ -102,6 +102,12 @@ export class ShopFolder {
     return (await this.#kafka.broker()) !== null
   }
 
+  /** Keeps the folder's Kafka broker running, as another shop would. */
+  async keepKafka(): Promise<AsyncDisposable> {
+    const lease = await this.#kafka.acquire()
+    return { [Symbol.asyncDispose]: () => lease.release() }
+  }
+
   /** Ends the folder's Kafka broker as `kill -9` does, and waits until it is gone. `false` when none ran. */
   async killKafka(): Promise<boolean> {
     const broker = await this.#kafka.broker()
