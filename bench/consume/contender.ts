@@ -19,12 +19,21 @@ export interface ConsumeSystem {
 
 export const throughput = 'throughput'
 
+/** A process that works for all systems, beside Postgres. */
+export interface Meter {
+  readonly metric: string
+  /** CPU seconds up to now. */
+  cpuSeconds(): Promise<number>
+}
+
 /** One run: fresh databases, the backlog, a checkpoint, then the clock; at last everything is counted. */
-export function consumeContender(server: Server, system: ConsumeSystem, messages: number): Contender {
+export function consumeContender(server: Server, system: ConsumeSystem, messages: number, meters: readonly Meter[] = []): Contender {
   return {
     name: system.name,
     measure: () =>
-      withDatabases(server, ['database', ...(system.databases ?? [])], (databases) => measureOnce(server, system, databases, messages)),
+      withDatabases(server, ['database', ...(system.databases ?? [])], (databases) =>
+        measureOnce(server, system, databases, messages, meters),
+      ),
   }
 }
 
@@ -33,6 +42,7 @@ async function measureOnce(
   system: ConsumeSystem,
   databases: Readonly<Record<string, string>>,
   messages: number,
+  meters: readonly Meter[],
 ): Promise<Sample[]> {
   const database = databases['database']!
   await createInvoiceTable(server, database)
@@ -40,9 +50,11 @@ async function measureOnce(
   try {
     await subject.perform('prepare')
     await server.settle(Object.values(databases))
+    const metersBefore = await readings(meters)
     const serverBefore = server.cpuSeconds()
     const { figures, cpuSeconds } = await subject.perform('run')
     const serverAfter = server.cpuSeconds()
+    const metersAfter = await readings(meters)
     await subject.perform('stop')
     await checkInvoices(server, database, messages)
     await system.check(server, databases)
@@ -59,8 +71,13 @@ async function measureOnce(
       sample('handler start to commit, p99', 'ms', await handlingTimeP99(server, database)),
       sample('CPU of Node', 's', cpuSeconds),
       ...(serverBefore === null || serverAfter === null ? [] : [sample('CPU of Postgres', 's', serverAfter - serverBefore)]),
+      ...meters.map(({ metric }, index) => sample(metric, 's', metersAfter[index]! - metersBefore[index]!)),
     ]
   } finally {
     await subject.end()
   }
+}
+
+function readings(meters: readonly Meter[]): Promise<number[]> {
+  return Promise.all(meters.map((meter) => meter.cpuSeconds()))
 }

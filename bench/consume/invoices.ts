@@ -3,12 +3,15 @@ import { percentile } from '../harness/statistics.ts'
 import type { Order } from '../orders/order.ts'
 import type { Server } from '../harness/server.ts'
 
+/** As much of an order as an invoice has. */
+export type InvoicedOrder = Omit<Order, 'lines'>
+
 /** The effect: one row for each order, the same statement for all systems. */
 export const insertInvoice =
   'insert into invoices (order_id, customer_id, cents, placed_at, handling_began) values ($1, $2, $3, $4, to_timestamp($5::double precision / 1000))'
 
 /** The parameters of `insertInvoice`. Called first thing in a handler: it also reads the clock. */
-export function invoiceValues(order: Order): [string, string, number, string, number] {
+export function invoiceValues(order: InvoicedOrder): [string, string, number, string, number] {
   return [order.orderId, order.customerId, order.cents, order.placedAt, now()]
 }
 
@@ -18,7 +21,7 @@ export const insertInvoices = `
   select order_id, customer_id, cents, placed_at, to_timestamp($5::double precision / 1000)
   from unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[]) as o (order_id, customer_id, cents, placed_at)`
 
-export function invoiceValuesOf(orders: readonly Order[]): [string[], string[], number[], string[], number] {
+export function invoiceValuesOf(orders: readonly InvoicedOrder[]): [string[], string[], number[], string[], number] {
   return [
     orders.map((order) => order.orderId),
     orders.map((order) => order.customerId),

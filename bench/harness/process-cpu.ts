@@ -42,3 +42,8 @@ function allProcessIds(): number[] {
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
 }
+
+/** CPU seconds of all children of this process that have ended; not a number where there is no /proc. */
+export function endedChildrenCpuSeconds(): number {
+  return (readStat(process.pid)?.ended ?? Number.NaN) / ticksPerSecond
+}

@@ -46,7 +46,12 @@ export function latencyContender(server: Server, arrivals: Arrivals): Contender 
           await consumer.perform('stop')
           await checkPurchases(server, shop, messages)
           await checkInvoices(server, billing, messages)
-          return samplesOf(arrivals.name, await commitToEffect(server, shop, billing), figures['perSecond']!)
+          return commitToEffectSamples(
+            { system: 'tidemark', version: ownVersion() },
+            arrivals.name,
+            await commitToEffect(server, shop, billing),
+            figures['perSecond']!,
+          )
         } finally {
           await Promise.all([producer.end(), consumer.end()])
         }
@@ -54,14 +59,14 @@ export function latencyContender(server: Server, arrivals: Arrivals): Contender 
   }
 }
 
-function samplesOf(name: string, times: readonly number[], arrivalsPerSecond: number): Sample[] {
-  const sample = (metric: string, unit: string, value: number): Sample => ({
-    system: 'tidemark',
-    version: ownVersion(),
-    metric,
-    unit,
-    value,
-  })
+/** What the times of one run come to. `name` is that of the arrivals. */
+export function commitToEffectSamples(
+  of: Pick<Sample, 'system' | 'version'>,
+  name: string,
+  times: readonly number[],
+  arrivalsPerSecond: number,
+): Sample[] {
+  const sample = (metric: string, unit: string, value: number): Sample => ({ ...of, metric, unit, value })
   return [
     sample(`commit to effect, ${name}, p50`, 'ms', percentile(times, 0.5)),
     sample(`commit to effect, ${name}, p99`, 'ms', percentile(times, 0.99)),
@@ -69,8 +74,8 @@ function samplesOf(name: string, times: readonly number[], arrivalsPerSecond: nu
   ]
 }
 
-/** Milliseconds for each order. */
-async function commitToEffect(server: Server, shop: string, billing: string): Promise<number[]> {
+/** Milliseconds for each order, between the commit times that Postgres keeps. */
+export async function commitToEffect(server: Server, shop: string, billing: string): Promise<number[]> {
   const commits = (table: string): string =>
     `select order_id, extract(epoch from pg_xact_commit_timestamp(xmin))::float8 * 1000 as ms from ${table} order by order_id`
   const purchases = await server.query<{ order_id: string; ms: number }>(shop, commits('purchases'))
