@@ -64,6 +64,15 @@ describe('what is given', () => {
     expect(decoded.records.map(({ timestamp }) => timestamp)).toEqual([7_777, 7_777])
   })
 
+  test('a time that dates can have, whatever number the producer wrote', () => {
+    const times = [-1e15, -62_135_596_800_001, -1, 0, 1_767_312_245_678, 253_402_300_800_000, 1.8e18]
+    const decoded = decode(times.map((baseTimestamp, baseOffset) => storedBatch({ baseOffset, baseTimestamp, records: [{}] })))
+    expect(decoded.records.map(({ timestamp }) => timestamp)).toEqual([
+      ...[Date.parse('0001-01-01T00:00:00Z'), Date.parse('0001-01-01T00:00:00Z'), -1, 0, 1_767_312_245_678],
+      ...[Date.parse('9999-12-31T23:59:59.999Z'), Date.parse('9999-12-31T23:59:59.999Z')],
+    ])
+  })
+
   test('no markers, and the position moves past them', () => {
     const decoded = decode([
       storedBatch({ records: three, producerId: 1n, attributes: attributeBits.transactional }),

@@ -32,11 +32,19 @@ export function readRecords(bytes: Buffer, head: BatchHead, from: number, limit:
     const value = cursor.nullable(end)
     const headers = readHeaders(cursor, end, names)
     if (cursor.position !== end) throw new RangeError(`a record is longer than its length of ${length} says, or shorter`)
-    const timestamp = logAppendTime ? maxTimestamp : baseTimestamp + timestampDelta
+    const timestamp = withinYears(logAppendTime ? maxTimestamp : baseTimestamp + timestampDelta)
     records.push({ topic, partition, offset, timestamp, key, value, headers })
     if (records.length === limit) return
   }
   if (cursor.position !== bytes.length) throw new RangeError(`it has ${bytes.length - cursor.position} bytes behind its last record`)
+}
+
+/**
+ * Producers write any number, nanoseconds for example: what lies beyond the years 1 to 9999, which neither a `Date` nor a database may take, becomes the
+ * nearest time within. -1 is Kafka's word for none.
+ */
+function withinYears(timestamp: number): number {
+  return Math.max(-62_135_596_800_000, Math.min(timestamp, 253_402_300_799_999))
 }
 
 function readHeaders(cursor: RecordCursor, end: number, names: HeaderNames): readonly Header[] {
