@@ -25,9 +25,9 @@ export interface KcatResult {
 export interface KcatOptions {
   /** @default nothing */
   readonly input?: string | Buffer
-  /** Told how to interrupt it, as Ctrl-C does, once it runs. */
-  readonly started?: (interrupt: () => void) => void
-  /** Keep its input open, so that it waits for more. @default false */
+  /** Told how to end it at once, once it runs. */
+  readonly started?: (kill: () => void) => void
+  /** Keep its input open, so that it waits for more. It reads blocks of some KiB, and sends whole ones only. @default false */
   readonly waits?: boolean
 }
 
@@ -36,7 +36,7 @@ export async function kcat(args: readonly (string | Buffer)[], options: KcatOpti
   // Node passes texts only; the shell's printf passes any bytes but NUL.
   const script = `exec ${[kcatAvailable.files[0]!, ...args].map(quoted).join(' ')}`
   const child = await startChild(['sh', '-c', script], { stdio: 'pipe' })
-  options.started?.(() => void child.kill('SIGINT'))
+  options.started?.(() => void child.kill('SIGKILL'))
   child.stdin!.on('error', () => undefined)
   child.stdin!.write(options.input ?? '')
   if (options.waits !== true) child.stdin!.end()
@@ -55,7 +55,7 @@ function quoted(argument: string | Buffer): string {
 }
 
 export interface KcatRecord {
-  /** @default none */
+  /** Without NUL, which kcat takes for its end. @default none */
   readonly key?: string | Buffer | null
   /** `null` as tombstones are. */
   readonly value: string | Buffer | null
@@ -70,7 +70,7 @@ export interface SendOptions {
   readonly settings?: Readonly<Record<string, string>>
 }
 
-/** Has kcat write records. They all have a key or none has; no value is empty where another is `null`. */
+/** Has kcat write records. It writes empty keys and values either as such or as `null`, so that one call cannot have both. */
 export async function kcatSend(
   brokers: readonly string[],
   topic: string,
@@ -82,8 +82,8 @@ export async function kcatSend(
 }
 
 /** What stands between key and value, and behind a value. No record of these tests holds it. */
-const behindKey = '\x01\x1c\x02'
-const behindValue = '\x01\x1e\x02'
+const behindKey = '\x1c\x1f\x1c'
+const behindValue = '\x1e\x1d\x1e'
 
 export function sendArguments(
   brokers: readonly string[],
@@ -93,8 +93,7 @@ export function sendArguments(
 ): readonly (string | Buffer)[] {
   return [
     ...['-P', '-q', '-b', brokers.join(), '-t', topic, '-D', behindValue],
-    ...(records.some(({ key }) => key !== undefined && key !== null) ? ['-K', behindKey] : []),
-    ...(records.some(({ value }) => value === null) ? ['-Z'] : []),
+    ...['-K', behindKey, ...(withNulls(records) ? ['-Z'] : [])],
     ...(partition === undefined ? [] : ['-p', String(partition)]),
     ...(compression === undefined ? [] : ['-z', compression]),
     ...Object.entries(settings).flatMap(([name, value]) => ['-X', `${name}=${value}`]),
@@ -104,12 +103,12 @@ export function sendArguments(
 
 /** The records as kcat reads them from its input. */
 export function sendInput(records: readonly KcatRecord[]): Buffer {
-  const parts = records.flatMap(({ key, value }) => [
-    ...(key === undefined || key === null ? [] : [key, behindKey]),
-    value ?? '',
-    behindValue,
-  ])
+  const parts = records.flatMap(({ key, value }) => [key ?? '', behindKey, value ?? '', behindValue])
   return Buffer.concat(parts.map((part) => Buffer.from(part)))
+}
+
+function withNulls(records: readonly KcatRecord[]): boolean {
+  return records.some(({ key, value }) => (key ?? null) === null || value === null)
 }
 
 function joined(name: string | Buffer, value: string | Buffer): string | Buffer {
