@@ -10,7 +10,7 @@ const [protocol = 'classic', from = '1', count] = process.argv.slice(2)
 if (protocol !== 'classic' && protocol !== 'consumer') throw new Error(`The protocol is classic or consumer, not ${protocol}.`)
 const first = Number(from)
 for (let seed = first; seed < first + Number(count ?? 1); seed++) {
-  const { violation, trace } = simulateGroup(protocol, seed)
+  const { violation, trace } = simulateGroup(protocol, seed, count === undefined)
   if (count === undefined) process.stdout.write(`${trace.join('\n')}\n`)
   if (violation !== null) process.stdout.write(`seed ${seed}: ${violation}\n`)
 }

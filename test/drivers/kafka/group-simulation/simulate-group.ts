@@ -14,6 +14,7 @@ export interface GroupSimulation {
   readonly seed: number
   /** What was broken, `null` for nothing. */
   readonly violation: string | null
+  /** Empty unless asked for. */
   readonly trace: readonly string[]
   /** How often a partition was given to a member. */
   readonly assigned: number
@@ -25,7 +26,7 @@ const calmMs = 90_000
 const most = 5
 
 /** A group whose members come, go, freeze, die and lose messages for a while, and then have time to settle. A function of the seed. */
-export function simulateGroup(protocol: 'classic' | 'consumer', seed: number): GroupSimulation {
+export function simulateGroup(protocol: 'classic' | 'consumer', seed: number, isTraced = false): GroupSimulation {
   const chance = new Chance(seed)
   const time = new Timeline()
   const topics = new ModelTopics()
@@ -49,7 +50,7 @@ export function simulateGroup(protocol: 'classic' | 'consumer', seed: number): G
       assigned += 1
       requireOneReader(members)
     },
-    note: (line) => void trace.push(`${Math.round(time.now)} ${line}`),
+    note: (line) => void (isTraced && trace.push(`${Math.round(time.now)} ${line()}`)),
   }
   const join = (): void => {
     const settings = { group: 'g', topics: names, ...times, random: chance.number }
@@ -88,7 +89,7 @@ function trouble(world: World, members: readonly SimulatedMember[], join: () => 
   const alive = members.filter(({ isOver }) => !isOver)
   const victim = alive.length === 0 ? null : chance.pick(alive)
   const what = chance.pick(['join', 'join', 'leave', 'kill', 'freeze', 'cut off', 'grow', 'delete', 'nothing'])
-  note(`-- ${what} ${victim?.name ?? ''}`)
+  note(() => `-- ${what} ${victim?.name ?? ''}`)
   if (what === 'join' && alive.length < most) join()
   if (what === 'grow' && chance.isSo(0.3)) topics.grow(chance.pick(names))
   if (what === 'delete' && chance.isSo(0.3)) {

@@ -20,7 +20,7 @@ export interface World {
   readonly slowestDrainMs: number
   /** Told after everything that changes what a member holds. */
   checked(): void
-  note(line: string): void
+  note(line: () => string): void
 }
 
 /** A member with its listener and its connections, which lose messages. */
@@ -80,8 +80,8 @@ export class SimulatedMember {
 
   #carryOut(command: GroupCommand): void {
     const { chance, time, note } = this.#world
-    const numbers = 'partitions' in command ? command.partitions.map(partitionKey).join(' ') : ''
-    if (command.do !== 'send') note(`${this.name} ${command.do} ${numbers}`)
+    const numbers = (): string => ('partitions' in command ? command.partitions.map(partitionKey).join(' ') : '')
+    if (command.do !== 'send') note(() => `${this.name} ${command.do} ${numbers()}`)
     switch (command.do) {
       case 'send':
         return this.#send(command.request, command.what)
@@ -131,7 +131,8 @@ export class SimulatedMember {
   #send(request: number, what: GroupRequest): void {
     const { chance, time, coordinator, topics, note } = this.#world
     note(
-      `${this.name} > ${JSON.stringify(what, (_, value: unknown) => (value instanceof Map ? [...(value as Map<string, unknown>)] : value))}`,
+      () =>
+        `${this.name} > ${JSON.stringify(what, (_, value: unknown) => (value instanceof Map ? [...(value as Map<string, unknown>)] : value))}`,
     )
     let isSettled = false
     const answer = (reply: GroupReply): void => {
@@ -139,7 +140,7 @@ export class SimulatedMember {
       isSettled = true
       if (this.isCutOff || chance.isSo(this.#world.faults / 2)) return this.#break(request)
       time.after(this.#delayMs(), () => {
-        note(`${this.name} < ${JSON.stringify(reply)}`)
+        note(() => `${this.name} < ${JSON.stringify(reply)}`)
         this.happened({ type: 'reply', request, reply })
       })
     }
