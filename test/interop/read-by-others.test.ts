@@ -9,6 +9,7 @@ import { type Service, service } from '../../src/service/index.ts'
 import { type TestKafka, kafkaAvailable, ownKafkaAvailable, testKafka } from '../support/kafka.ts'
 import { testDatabase } from '../support/postgres.ts'
 import { until } from '../support/until.ts'
+import { describeGroup } from './support/describe-group.ts'
 import { kcatAvailable, kcatRead } from './support/kcat.ts'
 
 const missing = kafkaAvailable.missing || ownKafkaAvailable.missing || kcatAvailable.missing
@@ -201,9 +202,9 @@ describe.skipIf(missing)(`What our relay sends${ownKafkaAvailable.note}${kcatAva
         (await broker.committed(group, Placed.topic)).every((offset, i) => offset === ends[i]),
       )
       // While it runs, and after its members have left.
-      const running = await describeGroup(group)
+      const running = await describeGroup(cluster.brokers, group)
       await shop.stop()
-      const left = await describeGroup(group)
+      const left = await describeGroup(cluster.brokers, group)
       expect(handled).toBe(total)
       for (const described of [running, left]) {
         expect(
@@ -219,27 +220,6 @@ describe.skipIf(missing)(`What our relay sends${ownKafkaAvailable.note}${kcatAva
       await broker.close()
     }
   })
-
-  /** The table that the tool prints, by the names of its columns. */
-  async function describeGroup(group: string): Promise<readonly Readonly<Record<string, string>>[]> {
-    const { stdout } = await kafkaTool('kafka-consumer-groups', [
-      '--bootstrap-server',
-      cluster.brokers.join(),
-      '--describe',
-      '--group',
-      group,
-    ])
-    const [head, ...rows] = stdout.split('\n').filter((line) => line.trim() !== '' && !line.includes('has no active members'))
-    const names = head!.trim().split(/\s+/)
-    return rows.map((row) =>
-      Object.fromEntries(
-        row
-          .trim()
-          .split(/\s+/)
-          .map((cell, i) => [names[i]!, cell]),
-      ),
-    )
-  }
 })
 
 /** As kcat prints a record with `-J`: names and values of headers by turns. */
