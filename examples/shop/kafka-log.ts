@@ -10,6 +10,7 @@ import { topics } from './events.ts'
 import { exitCodes, ShopError } from './program/shop-error.ts'
 import { sessionTimeoutMs, type ShopLog } from './shop-log.ts'
 
+const answerWithinMs = 5_000
 const goneWithinMs = 30_000
 /** Brokers of a cluster hear of a deletion one after the other, and each look asks any of them. */
 const looksToBeSure = 5
@@ -39,14 +40,14 @@ export async function kafkaLog(
 }
 
 async function givenLog(brokers: readonly string[]): Promise<ShopLog> {
-  const broker = kafka({ brokers })
+  // Whoever waits for a shop to start wants to hear soon of one that cannot.
+  const probe = kafka({ brokers, connectTimeoutMs: answerWithinMs, requestTimeoutMs: answerWithinMs })
   try {
-    await messagesIn(broker)
-    return logOn(broker, brokers, () => Promise.resolve())
-  } catch (error) {
-    await broker.close()
-    throw error
+    await unlessMissing(probe.offsets(topics[0]!, 'latest'))
+  } finally {
+    await probe.close()
   }
+  return logOn(kafka({ brokers }), brokers, () => Promise.resolve())
 }
 
 function logOn(broker: KafkaBroker, brokers: readonly string[], release: () => Promise<void>): ShopLog {

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -77,6 +79,18 @@ describe('a Kafka that cannot be had', () => {
       await folder.remove()
     }
   })
+
+  test('because it is silent: the same, after 5 seconds', async () => {
+    const silent = createServer().listen(0, '127.0.0.1')
+    await once(silent, 'listening')
+    const brokers = `127.0.0.1:${(silent.address() as AddressInfo).port}`
+    try {
+      const log = kafkaLog('nowhere', () => undefined, { KAFKA_BROKERS: brokers })
+      await expect(log).rejects.toMatchObject({ code: 'BROKER_UNREACHABLE', message: expect.stringContaining(brokers) as string })
+    } finally {
+      silent.close()
+    }
+  }, 20_000)
 
   test('for want of Java is exit code 2, with what to install', async () => {
     const empty = await mkdtemp(join(tmpdir(), 'tidemark-no-java-'))

@@ -71,6 +71,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`kill -9 with a Kafka of the folder${
   })
 
   test('of --fresh when the databases were gone and the topics not: the next run ends what it began', async () => {
+    await finalTotals(await folder.write('before.txt', randomInput(65, 30)))
     expect(await folder.setAside('shop_kafka_', 'shop_kafka_dropped_')).toBe(5)
     const text = randomInput(64, 60)
     const input = await folder.write('orders.txt', text)
