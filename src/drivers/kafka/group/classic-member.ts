@@ -1,6 +1,7 @@
 import type { TopicPartition } from '../../../message/port.ts'
 import { assign, type Claimant, nameOf } from './assignor.ts'
-import { type Due, type GroupIdentity, GroupProtocol, longestBeatMs, type Sent } from './group-protocol.ts'
+import { type Due, GroupProtocol, longestBeatMs, type Sent } from './group-protocol.ts'
+import type { GroupIdentity } from './group-event.ts'
 import type { GroupReply, GroupRequest } from './group-request.ts'
 
 /** Kafka's error codes that are everyday business here. */

@@ -1,5 +1,6 @@
 import { partitionKey } from '../../../message/group/group-state.ts'
-import { type Due, type GroupIdentity, GroupProtocol, type GroupSettings, longestBeatMs, type Sent } from './group-protocol.ts'
+import { type Due, GroupProtocol, type GroupSettings, longestBeatMs, type Sent } from './group-protocol.ts'
+import type { GroupIdentity } from './group-event.ts'
 import type { GroupReply, GroupRequest, TopicShare } from './group-request.ts'
 
 /** Kafka's error codes that are everyday business here. */

@@ -10,7 +10,8 @@ import { ClassicMember } from './classic-member.ts'
 import { ConsumerMember } from './consumer-member.ts'
 import { consumerSessionTimeoutMs } from './consumer-session.ts'
 import { consumerProtocolMissing } from './group-error.ts'
-import { type GroupCommand, type GroupEvent, type GroupIdentity, type GroupProtocol, patienceMs } from './group-protocol.ts'
+import type { GroupCommand, GroupEvent, GroupIdentity } from './group-event.ts'
+import { type GroupProtocol, patienceMs } from './group-protocol.ts'
 import { GroupRequests } from './group-requests.ts'
 
 export interface KafkaGroupMemberOptions {

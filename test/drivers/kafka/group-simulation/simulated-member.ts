@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { TidemarkError } from '../../../../src/errors.ts'
-import type { GroupCommand, GroupEvent, GroupProtocol } from '../../../../src/drivers/kafka/group/group-protocol.ts'
+import type { GroupCommand, GroupEvent } from '../../../../src/drivers/kafka/group/group-event.ts'
+import type { GroupProtocol } from '../../../../src/drivers/kafka/group/group-protocol.ts'
 import type { GroupReply, GroupRequest } from '../../../../src/drivers/kafka/group/group-request.ts'
 import { partitionKey } from '../../../../src/message/group/group-state.ts'
 import type { AssignedPartition } from '../../../../src/message/port.ts'
