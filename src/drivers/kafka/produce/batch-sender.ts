@@ -93,7 +93,8 @@ export class BatchSender {
   /** One request to each broker concerned. Says what kept a batch from being answered. */
   async #round(queues: readonly PartitionQueue[], refusals: Refusal[]): Promise<TidemarkError | null> {
     const { directory, session } = this.#parts
-    await directory.find(queues.map(({ topic }) => topic))
+    const unknown = await this.#findLeaders(queues)
+    if (unknown !== null) return unknown
     let trouble: TidemarkError | null = null
     const requests = new Map<string, { readonly node: Node; readonly queues: PartitionQueue[]; bytes: number }>()
     for (const queue of queues) {
@@ -114,6 +115,17 @@ export class BatchSender {
     await session.enlist(ready.flatMap((request) => request.queues))
     const troubles = await Promise.all(ready.map(({ node, queues: mine }) => this.#request(node, mine, refusals)))
     return troubles.find((one) => one !== null) ?? trouble
+  }
+
+  /** An outage in which nobody can say who leads is waited for like any other: the open batches keep their numbers. */
+  async #findLeaders(queues: readonly PartitionQueue[]): Promise<TidemarkError | null> {
+    try {
+      await this.#parts.directory.find(queues.map(({ topic }) => topic))
+      return null
+    } catch (error) {
+      if (!TidemarkError.is(error, 'BROKER_UNREACHABLE')) throw error
+      return error
+    }
   }
 
   /** Encodes the queue's next batch unless one is open. `false` where nothing is left after refusals. */

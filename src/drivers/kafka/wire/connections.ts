@@ -81,27 +81,28 @@ export class Connections {
     const name = nameOf(to, lane)
     const known = this.#held.get(name)
     if (known !== undefined) return known
-    const held: Held = { lane, ready: this.#connect(to, name), pending: new Set() }
+    const isCurrent = (): boolean => this.#held.get(name) === held
+    const held: Held = { lane, ready: this.#connect(to, name, isCurrent), pending: new Set() }
     held.ready.catch(() => undefined)
     this.#held.set(name, held)
     return held
   }
 
-  async #connect(to: Node, name: string): Promise<Connection> {
+  /** `isCurrent`: is this still the connection of that name? An older one may end after its successor was begun. */
+  async #connect(to: Node, name: string, isCurrent: () => boolean): Promise<Connection> {
     try {
       const connection = await connect(to, this.#settings)
       // Ended while it was being made.
-      if (this.#closed || !this.#held.has(name)) {
+      if (this.#closed || !isCurrent()) {
         connection.socket.destroy()
         throw brokerClosed('broker')
       }
       connection.once('close', () => {
-        const held = this.#held.get(name)
-        if (held !== undefined) void held.ready.then((current) => current === connection && this.#drop(to, held))
+        if (isCurrent()) this.#drop(to, this.#held.get(name)!)
       })
       return connection
     } catch (error) {
-      this.#held.delete(name)
+      if (isCurrent()) this.#held.delete(name)
       throw error
     }
   }
