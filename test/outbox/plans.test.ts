@@ -107,6 +107,26 @@ test.each([1, 4])(
   },
 )
 
+test.each([1, 4])(
+  'in a backlog of all rows, with %i stream(s), a page reads its own rows and those of other streams between them',
+  async (streams) => {
+    const [now] = await database.query('select pg_current_snapshot()::text as now')
+    const request = {
+      tick: 1,
+      prev: '3:3:',
+      cur: now!.now as string,
+      floorNew: '0',
+      releasing: false,
+      skipping: false,
+      after: '5000',
+      limit: 1_000,
+    }
+    const paged = await readBy(relay.page({ schema: '"tidemark"', stream: 0, streams }, request))
+    expect(paged.scans).toEqual([])
+    expect(paged.touched).toBeLessThan(2_000 * streams)
+  },
+)
+
 test('the connection of the stream is given back', async () => {
   await stream.close('stopped')
 })
