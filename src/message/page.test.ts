@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { checkPage, recordBytes, sourceLife, withoutRepeats } from './page.ts'
+import { checkPage, isWithin, recordBytes, sourceLife, withoutRepeats } from './page.ts'
 import type { SequencedRecord } from './port.ts'
 
 const claim = { sourceEpoch: 's.1', generation: 1, stream: 0, epoch: 1, topics: [] }
@@ -20,6 +20,12 @@ test('the size of a record is that of its key, value, and header names and value
     ['b', Buffer.alloc(3)],
   ] as const
   expect(recordBytes({ key: Buffer.alloc(2), value: null, headers })).toBe(2 + 2 + 1 + 1 + 1 + 3)
+})
+
+test.each(['plain', 'ümlaut', '€€', '😀'])('a record with the text %s is within a limit exactly when its size is', (text) => {
+  const record = { key: Buffer.from(text), value: null, headers: [[text, text]] as const }
+  const size = recordBytes(record)
+  expect([size - 1, size, size + 1, 3 * size].map((limit) => isWithin(record, limit))).toEqual([false, true, true, true])
 })
 
 test('records past the limit are refused by place; a coordinate of a refused one counts for the order all the same', () => {

@@ -16,9 +16,8 @@ export function checkPage(page: readonly SequencedRecord[], claim: StreamClaim, 
   const refusals: Refusal[] = []
   const refusedKeys = new Set<string>()
   const records = page.filter((record, index) => {
-    const bytes = recordBytes(record)
-    if (bytes > maxRecordBytes) {
-      refusals.push({ index, reason: `the record has ${bytes} bytes; the broker takes ${maxRecordBytes}` })
+    if (!isWithin(record, maxRecordBytes)) {
+      refusals.push({ index, reason: `the record has ${recordBytes(record)} bytes; the broker takes ${maxRecordBytes}` })
       if (record.key !== null) refusedKeys.add(keyOf(record))
       return false
     }
@@ -73,6 +72,15 @@ export function recordBytes({ key, value, headers }: Pick<OutgoingRecord, 'key' 
     size += Buffer.byteLength(name) + (content === null ? 0 : typeof content === 'string' ? Buffer.byteLength(content) : content.length)
   }
   return size
+}
+
+/** Is `recordBytes` at most `limit`? Nearly every record is so far below it that no text has to be measured, which takes longer than all else. */
+export function isWithin(record: Pick<OutgoingRecord, 'key' | 'value' | 'headers'>, limit: number): boolean {
+  const { key, value, headers } = record
+  let units = 0
+  for (const [name, content] of headers) units += name.length + (content === null ? 0 : content.length)
+  // UTF-8 takes at most three bytes for a unit of text.
+  return (key?.length ?? 0) + (value?.length ?? 0) + 3 * units <= limit || recordBytes(record) <= limit
 }
 
 /** A source epoch as `<source>.<life>`. One without a number is its own source, in life 0. */

@@ -1,4 +1,4 @@
-import { recordBytes } from '../message/page.ts'
+import { isWithin, recordBytes } from '../message/page.ts'
 import { partitionOf } from '../message/partition.ts'
 import type { Refusal, SequencedRecord } from '../message/port.ts'
 import { recordHeaders } from '../message/record-headers.ts'
@@ -32,9 +32,8 @@ export function prepare(page: OutboxPage, state: RelayState, tick: Tick, known: 
       continue
     }
     const record = recordOf(row, name, partitions, state, tick)
-    const bytes = recordBytes(record)
-    if (bytes > maxBytes) refused.push({ row, reason: `${bytes} bytes, and the broker takes ${maxBytes}` })
-    else records.push(record)
+    if (isWithin(record, maxBytes)) records.push(record)
+    else refused.push({ row, reason: `${recordBytes(record)} bytes, and the broker takes ${maxBytes}` })
   }
   return { records, refused }
 }

@@ -58,10 +58,25 @@ export class RecordWriter {
   #text(text: string): void {
     this.#reserve(5 + 3 * text.length)
     const start = this.#end
+    if (text.length <= shortText && this.#ascii(text)) return
     const lengthSize = varintSize(text.length)
     this.#end += lengthSize
     this.#end += this.#buffer.write(text, this.#end)
     this.#close(start, lengthSize)
+  }
+
+  /** Writes a short text of ASCII, as ids, times and types are, by itself: a call of the runtime takes longer. `false`: it is none. */
+  #ascii(text: string): boolean {
+    const buffer = this.#buffer
+    let end = this.#end + 1
+    for (let index = 0; index < text.length; index++) {
+      const unit = text.charCodeAt(index)
+      if (unit > 127) return false
+      buffer[end++] = unit
+    }
+    buffer[this.#end] = text.length * 2
+    this.#end = end
+    return true
   }
 
   #nullable(bytes: Buffer | null): void {
@@ -75,9 +90,11 @@ export class RecordWriter {
   }
 
   #bytes(bytes: Buffer): void {
-    this.#reserve(bytes.length)
-    this.#buffer.set(bytes, this.#end)
-    this.#end += bytes.length
+    const { length } = bytes
+    this.#reserve(length)
+    if (length > shortBytes) this.#buffer.set(bytes, this.#end)
+    else for (let index = 0; index < length; index++) this.#buffer[this.#end + index] = bytes[index]!
+    this.#end += length
   }
 
   /** Writes at `start` the length of what stands from `start + guessed` on, and moves it where the length takes more or less than `guessed` bytes. */
@@ -114,3 +131,9 @@ export class RecordWriter {
 
 /** Of a record's own length: right for records of 64 to 8,191 bytes. */
 const usualLengthSize = 2
+
+/** The most whose length takes one byte. */
+const shortText = 63
+
+/** Up to here a loop is quicker than a call of the runtime. */
+const shortBytes = 24
