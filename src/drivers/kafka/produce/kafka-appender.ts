@@ -9,7 +9,7 @@ import type { Compression } from '../record-batch/compression.ts'
 import { listOffsets } from '../topics/list-offsets.ts'
 import type { TopicDirectory } from '../topics/topic-directory.ts'
 import type { TopicLimits } from '../topics/topic-limits.ts'
-import type { Cluster } from '../wire/cluster.ts'
+import type { Cluster, ClusterTopic } from '../wire/cluster.ts'
 import { BatchSender, SequenceLost } from './batch-sender.ts'
 import { PartitionQueue } from './partition-queue.ts'
 import { ProducerSession } from './producer-session.ts'
@@ -146,15 +146,11 @@ export class KafkaAppender implements Appender {
   async #append(page: readonly SequencedRecord[]): Promise<readonly Refusal[]> {
     const { claim, maxRecordBytes, limits } = this.#parts
     // Repeats go first: what was appended before must not be refused now because a limit has changed.
-    const fresh = [...page.entries()].filter(([, record]) => !this.#isInLog(record.coordinate))
-    const checked = checkPage(
-      fresh.map(([, record]) => record),
-      claim,
-      maxRecordBytes,
-    )
-    const refusals = checked.refusals.map(({ index, reason }) => ({ index: fresh[index]![0], reason }))
-    const left = new Set(refusals.map(({ index }) => index))
-    const queues = await this.#queues(fresh.filter(([index]) => !left.has(index)))
+    const places = [...page.keys()].filter((place) => !this.#isInLog(page[place]!.coordinate))
+    const fresh = places.map((place) => page[place]!)
+    const checked = checkPage(fresh, claim, maxRecordBytes)
+    const refusals = checked.refusals.map(({ index, reason }) => ({ index: places[index]!, reason }))
+    const queues = await this.#queues(fresh, places, new Set(checked.refusals.map(({ index }) => index)))
     await limits.learn(queues.map(({ topic }) => topic))
     this.#doubt = true
     refusals.push(...(await this.#sender.send(queues)))
@@ -179,23 +175,21 @@ export class KafkaAppender implements Appender {
     }
   }
 
-  /** Rejects, before anything is sent, with `TOPIC_UNKNOWN` or `TOPIC_MISMATCH`. */
-  async #queues(records: readonly (readonly [index: number, record: SequencedRecord])[]): Promise<PartitionQueue[]> {
-    const topics = await this.#parts.directory.find(records.map(([, { topic }]) => topic))
-    const queues = new Map<string, PartitionQueue>()
-    for (const [index, record] of records) {
+  /** `places`: of each record in its page. Rejects, before anything is sent, with `TOPIC_UNKNOWN` or `TOPIC_MISMATCH`. */
+  async #queues(records: readonly SequencedRecord[], places: readonly number[], refused: ReadonlySet<number>): Promise<PartitionQueue[]> {
+    const topics = await this.#parts.directory.find(records.map(({ topic }) => topic))
+    const queues = new Map<string, Map<number, PartitionQueue>>()
+    for (let index = 0; index < records.length; index++) {
+      if (refused.has(index)) continue
+      const record = records[index]!
       const { topic, partition } = record
-      const key = `${topic}/${partition}`
-      let queue = queues.get(key)
-      if (queue === undefined) {
-        const { name, id, partitions } = topics.get(topic)!
-        if (partition >= partitions.length || partition < 0) throw noSuchPartition({ name, id, partitions: partitions.length }, partition)
-        queue = new PartitionQueue(topic, partition)
-        queues.set(key, queue)
-      }
-      queue.push({ index, record })
+      let ofTopic = queues.get(topic)
+      if (ofTopic === undefined) queues.set(topic, (ofTopic = new Map()))
+      let queue = ofTopic.get(partition)
+      if (queue === undefined) ofTopic.set(partition, (queue = newQueue(topics.get(topic)!, partition)))
+      queue.push({ index: places[index]!, record })
     }
-    return [...queues.values()]
+    return [...queues.values()].flatMap((ofTopic) => [...ofTopic.values()])
   }
 
   #isInLog(coordinate: Coordinate | null): boolean {
@@ -216,4 +210,9 @@ export class KafkaAppender implements Appender {
     const { sent, last: found } = this.#tail
     if (sent.size > 0 && this.#acked !== null && !isAbove(found!, this.#acked)) this.#tail = { last: found, sent: new Set() }
   }
+}
+
+function newQueue({ name, id, partitions }: ClusterTopic, partition: number): PartitionQueue {
+  if (partition >= partitions.length || partition < 0) throw noSuchPartition({ name, id, partitions: partitions.length }, partition)
+  return new PartitionQueue(name, partition)
 }

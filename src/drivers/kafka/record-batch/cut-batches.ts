@@ -1,4 +1,4 @@
-import { type RecordContent, batchOverhead, recordSizeAtMost, recordSizeInBatch } from './record-size.ts'
+import { type RecordContent, batchOverhead, recordSizeInBatch } from './record-size.ts'
 
 /** Records `start` to before `end`, which go into one batch. */
 export interface BatchRange {
@@ -18,7 +18,6 @@ export interface BatchCut {
  * included. Each batch takes as many records as fit. Measured uncompressed, so that a batch is within the limit however badly it compresses.
  */
 export function cutBatches(records: readonly RecordContent[], maxBatchBytes: number): BatchCut {
-  if (fitsSurely(records, maxBatchBytes)) return { ranges: records.length === 0 ? [] : [{ start: 0, end: records.length }], tooLarge: [] }
   const ranges: BatchRange[] = []
   const tooLarge: number[] = []
   let start = 0
@@ -41,14 +40,4 @@ export function cutBatches(records: readonly RecordContent[], maxBatchBytes: num
   }
   cutAt(records.length, records.length)
   return { ranges, tooLarge }
-}
-
-/** The usual case, a page that is small once it is spread over the partitions, is not worth measuring text for. */
-function fitsSurely(records: readonly RecordContent[], maxBatchBytes: number): boolean {
-  let bytes = batchOverhead
-  for (const record of records) {
-    bytes += recordSizeAtMost(record)
-    if (bytes > maxBatchBytes) return false
-  }
-  return true
 }
