@@ -17,7 +17,7 @@ afterEach(() => brokers.close())
 test('log_records shows what a fetch returns, decoded', async () => {
   const broker = brokers.connect()
   await broker.topics([{ name: 'shown', partitions: 1 }])
-  const { send } = await sender(broker, 'shown', { source: 'shown.1' })
+  const { send } = await sender(broker, 'shown', { source: 'shown.1', header: false })
   const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array))
   const nullable = fc.option(bytes, { nil: null })
   const name = fc.string({ maxLength: 5 }).filter((text) => !text.includes('\0'))
@@ -53,7 +53,7 @@ test('log_records shows what a fetch returns, decoded', async () => {
 test('a page larger than a batch is stored as several, and a record as large as the limit alone', async () => {
   const broker = brokers.connect()
   await broker.topics([{ name: 'large', partitions: 1 }])
-  const { send } = await sender(broker, 'large', { source: 'large.1' })
+  const { send } = await sender(broker, 'large', { source: 'large.1', header: false })
   await send(...Array.from({ length: 20 }, (_, i) => record('large', 0, Buffer.alloc(i === 10 ? 1_000_000 : 60_000, i))))
   const { rows } = await pool.query<{ records: number; bytes: number }>(
     `select records, octet_length(body) as bytes from tidemark.log_batch b join tidemark.log_topic t on t.key = b.topic where t.name = 'large' order by base_offset`,
