@@ -6,7 +6,7 @@ import { type EventDefinition, event } from '../../../src/message/index.ts'
 import { testDatabase } from '../../support/postgres.ts'
 import { until } from '../../support/until.ts'
 
-const schema = z.object({ key: z.string(), n: z.number() })
+const schema = z.object({ key: z.string(), n: z.number(), pad: z.string().optional() })
 
 /** The n-th change of a key, from 1. */
 export interface Change {

@@ -1,4 +1,5 @@
 import { type KafkaBrokerOptions, kafka } from '../../../src/drivers/kafka/index.ts'
+import { type Coordinate, compareCoordinates, parseCoordinate } from '../../../src/message/coordinate.ts'
 import { coordinateHeader } from '../../../src/message/wire.ts'
 import type { Change } from './load.ts'
 
@@ -61,4 +62,17 @@ export function wireOutcome(records: readonly OnWire[]): WireOutcome {
 /** What it should be. */
 export function cleanWire(changes: number): WireOutcome {
   return { changes, repeated: 0, misplaced: 0 }
+}
+
+/** What a reader with a high-water for each stream sees. */
+export function withoutRepeats(records: readonly OnWire[]): OnWire[] {
+  const high = new Map<string, Coordinate>()
+  return records.filter(({ partition, coordinate }) => {
+    const at = parseCoordinate(coordinate)!
+    const lane = `${partition} ${at.sourceEpoch}/${at.generation}/${at.stream}`
+    const last = high.get(lane)
+    if (last !== undefined && compareCoordinates(at, last) <= 0) return false
+    high.set(lane, at)
+    return true
+  })
 }

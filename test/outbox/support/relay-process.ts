@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { kafka } from '../../../src/drivers/kafka/index.ts'
 import { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
 import { PostgresOutboxStore } from '../../../src/drivers/postgres/postgres-outbox-store.ts'
 import { runRelay } from '../../../src/outbox/index.ts'
@@ -12,10 +13,11 @@ import { WireRecorder } from './wire-recorder.ts'
 const settings = JSON.parse(process.argv[2]!) as RelayProcessSettings
 const database = new PostgresDatabase({ connectionString: settings.url, maxConnections: 4 })
 const wire = new PostgresDatabase({ connectionString: settings.url, maxConnections: 2 })
+const broker = settings.kafka === undefined ? new WireRecorder(wire, { fences: settings.fences }) : kafka(settings.kafka)
 const { streams = 1, retention = {}, published = 'keep' } = settings
 const relay = runRelay({
   store: new PostgresOutboxStore({ database, streams, retention, published }),
-  broker: new WireRecorder(wire, { fences: settings.fences }),
+  broker,
   stream: settings.stream ?? 0,
   pageSize: settings.pageSize ?? 20,
   leaseMs: settings.leaseMs ?? 400,
@@ -33,5 +35,5 @@ await relay.done.catch((error: unknown) => {
   console.error(String(error))
   process.exitCode = 3
 })
-await Promise.all([database.close(), wire.close()])
+await Promise.all([broker.close(), database.close(), wire.close()])
 process.exit()

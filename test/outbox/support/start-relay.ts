@@ -1,9 +1,12 @@
+import type { KafkaBrokerOptions } from '../../../src/drivers/kafka/index.ts'
 import type { OutboxRetention } from '../../../src/drivers/port.ts'
 import { type ChildProgram, startProgram } from '../../support/child-program.ts'
 
 export interface RelayProcessSettings {
   readonly url: string
   readonly fences: boolean
+  /** Sends to Kafka. @default to the table that records the wire */
+  readonly kafka?: KafkaBrokerOptions
   readonly stream?: number
   readonly streams?: number
   readonly pageSize?: number
