@@ -386,7 +386,9 @@ describe('a handler whose statement never answers', () => {
     // By itself the server would not look whether its client is still there.
     const blind = 'set local client_connection_check_interval = 0'
     const busy = () =>
-      rows(`select from pg_stat_activity where datname = current_database() and query like '%pg_sleep(42)%' and pid <> pg_backend_pid()`)
+      rows(
+        `select from pg_stat_activity where datname = current_database() and state = 'active' and query like '%pg_sleep(42)%' and pid <> pg_backend_pid()`,
+      )
     await database.use(async (session) => {
       await session.run([{ text: 'begin' }, { text: 'lock table deferred' }])
       try {
