@@ -11,6 +11,7 @@ import { brokerSettings, startBroker } from './kafka/broker.ts'
 import { withConsumeBacklog } from './kafka/consume.ts'
 import { debeziumSettings, promptDebezium, smallHeap } from './kafka/debezium-settings.ts'
 import { producerSettings } from './kafka/producer-settings.ts'
+import { relaySettings } from './kafka/relay-settings.ts'
 import { ratios } from './kafka/ratios.ts'
 import { allContenders, sizes, tunedContenders } from './kafka/sections.ts'
 
@@ -27,6 +28,7 @@ await runBench('kafka', { rounds: 3, messages: 100_000, quickMessages: 5_000 }, 
       settings: {
         messageBytes: '130 to 4,096, 560 on average',
         ...size,
+        relays: relaySettings,
         kafka: { version: kafkaVersion, ...brokerSettings },
         debezium: { version: debeziumVersion, backlog: best(debeziumSettings)[1], smallHeap, commitToEffect: promptDebezium },
         producerPerformance: best(producerSettings)[1],

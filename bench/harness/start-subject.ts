@@ -16,10 +16,11 @@ const endTimeoutMs = 5_000
 
 /**
  * Starts a module that calls `serveSubject`, with the Node and the options of this process.
- * What it prints goes to stderr: stdout belongs to the bench's result.
+ * What it prints goes to stderr: stdout belongs to the bench's result. `flags` are more options of Node.
  */
-export function startSubject(module: URL, input: unknown): RunningSubject {
+export function startSubject(module: URL, input: unknown, flags: readonly string[] = []): RunningSubject {
   const child = fork(fileURLToPath(module), [], {
+    execArgv: [...process.execArgv, ...flags],
     env: { ...process.env, NODE_ENV: 'production', BENCH_INPUT: JSON.stringify(input) },
     stdio: ['ignore', process.stderr, process.stderr, 'ipc'],
   })

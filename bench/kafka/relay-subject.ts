@@ -11,12 +11,13 @@ export interface RelayInput {
   readonly topic: string
   readonly messages: number
   readonly streams: number
+  readonly pageSize: number
 }
 
 /** A process that does nothing but relay. */
-serveSubject(({ database, brokers, topic, messages, streams }: RelayInput) => {
+serveSubject(({ database, brokers, topic, messages, streams, pageSize }: RelayInput) => {
   const broker = kafka({ brokers })
-  const shop = service('shop', { database: postgres({ connectionString: database }), broker, outbox: { streams } })
+  const shop = service('shop', { database: postgres({ connectionString: database }), broker, outbox: { streams, pageSize } })
   return {
     async prepare() {},
     async run() {

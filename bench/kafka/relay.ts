@@ -14,6 +14,7 @@ import type { Contender } from '../harness/rounds.ts'
 import type { Server } from '../harness/server.ts'
 import type { BenchBroker } from './broker.ts'
 import type { DebeziumSettings } from './debezium.ts'
+import type { RelaySettings } from './relay-settings.ts'
 import type { RelayInput } from './relay-subject.ts'
 
 export const relayRate = 'outbox to Kafka'
@@ -35,8 +36,13 @@ interface Relayed {
 let runs = 0
 
 /** Our polling relay in a process of its own, from a stored backlog. */
-export function relayContender(server: Server, broker: BenchBroker, messages: number, streams: number): Contender {
-  const system = relaySystem(streams)
+export function relayContender(
+  server: Server,
+  broker: BenchBroker,
+  messages: number,
+  system: string,
+  { streams, pageSize, flags }: RelaySettings,
+): Contender {
   return {
     name: `${system}, relay`,
     measure: () =>
@@ -45,8 +51,8 @@ export function relayContender(server: Server, broker: BenchBroker, messages: nu
         const topic = topicOf(aggregate)
         await storePurchases(broker.client, { database: shop, aggregate, messages, streams })
         return broker.withTopics([topic], async () => {
-          const input: RelayInput = { database: shop, brokers: broker.addresses, topic, messages, streams }
-          const subject = startSubject(new URL('./relay-subject.ts', import.meta.url), input)
+          const input: RelayInput = { database: shop, brokers: broker.addresses, topic, messages, streams, pageSize }
+          const subject = startSubject(new URL('./relay-subject.ts', import.meta.url), input, flags)
           try {
             await subject.perform('prepare')
             const samples = await measured(server, broker, { system, version: ownVersion(), database: shop, topic, messages }, async () => {
@@ -99,10 +105,6 @@ export function debeziumContender(
         }
       }),
   }
-}
-
-export function relaySystem(streams: number): string {
-  return streams === 1 ? 'tidemark' : `tidemark (${streams} streams)`
 }
 
 interface Run {

@@ -4,15 +4,13 @@ import { debeziumLatencyContender, latencyContender } from './latency.ts'
 import { appenderContender, producerPerformanceContender, producers } from './produce.ts'
 import { producerSettings } from './producer-settings.ts'
 import { debezium, debeziumContender, debeziumSmallHeap, relayContender } from './relay.ts'
+import { relaySettings } from './relay-settings.ts'
 import { best } from '../consume/peer-settings.ts'
 import type { BenchOptions } from '../harness/options.ts'
 import type { Contender } from '../harness/rounds.ts'
 import type { Server } from '../harness/server.ts'
 import type { Arrivals } from '../outbox/latency.ts'
 import type { BenchBroker } from './broker.ts'
-
-/** Relay streams of our contenders: one, and as many as this machine has cores for. */
-export const streamCounts = [1, 2]
 
 /** How much of everything. A producer needs the most to be warm, and a loop by hand takes the longest. */
 export function sizes({ messages, quick }: BenchOptions): {
@@ -38,7 +36,7 @@ export function allContenders(server: Server, broker: BenchBroker, options: Benc
   return [
     ...(['none', 'relay'] as const).map((headers) => appenderContender(broker, produced, headers)),
     producerPerformanceContender(broker, produced, producers.java, best(producerSettings)[1]),
-    ...streamCounts.map((streams) => relayContender(server, broker, relayed, streams)),
+    ...Object.entries(relaySettings).map(([name, settings]) => relayContender(server, broker, relayed, name, settings)),
     debeziumContender(server, broker, relayed, debezium, best(debeziumSettings)[1]),
     debeziumContender(server, broker, relayed, debeziumSmallHeap, smallHeap),
     ...consumeContenders(server, broker, consumed),
