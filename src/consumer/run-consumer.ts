@@ -1,3 +1,4 @@
+import { TidemarkError } from '../errors.ts'
 import { backoffMs } from '../internal/backoff.ts'
 import { pause } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
@@ -180,7 +181,10 @@ class ConsumerRun implements Consumer {
       () => {
         for (const one of news) this.#advised.set(nameOf(one), one.offset)
       },
-      (error: unknown) => this.#met('commit to the broker', error),
+      (error: unknown) => {
+        // In mid-rebalance nothing is noted, and that is no trouble: the next tick tells it again.
+        if (!TidemarkError.is(error, 'GROUP_FENCED')) this.#met('commit to the broker', error)
+      },
     )
   }
 

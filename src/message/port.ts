@@ -214,7 +214,10 @@ export interface LogReader {
 
 /** One member of a group. It reads what it likes, assigned or not; see `LogReader.fetch`. */
 export interface Membership extends Pick<LogReader, 'fetch'> {
-  /** Notes how far the group has come, for foreign tools only: Tidemark's own positions live in the service's database. */
+  /**
+   * Notes how far the group has come, for foreign tools only: Tidemark's own positions live in the service's database. Rejects with `GROUP_FENCED`
+   * (retryable) while the broker shares the partitions out anew; nothing was noted then.
+   */
   commit(offsets: readonly FetchPosition[]): Promise<void>
 
   /**

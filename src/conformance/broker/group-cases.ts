@@ -222,10 +222,11 @@ export const groupCases: readonly Case<BrokerFixture>[] = [
   },
   {
     name: 'offsets that a group notes do not change what a fetch reads',
-    async run({ connect }) {
-      const broker = await connect()
+    async run(fixture) {
+      const broker = await fixture.connect()
       await broker.topics([{ name: 't', partitions: 2 }])
-      const { membership } = await member(broker, { group: 'g', topics: ['t'] })
+      const { membership, held } = await member(broker, { group: 'g', topics: ['t'] })
+      await until(fixture, 'all to be assigned', () => held().length === 2)
       await membership.commit([])
       await membership.commit([
         { topic: 't', partition: 1, offset: 5 },

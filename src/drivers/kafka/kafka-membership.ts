@@ -16,7 +16,7 @@ export interface KafkaMembershipParts {
   readonly ended: () => void
 }
 
-/** The group has moved on since; the next commit will be of its new generation. */
+/** The group has moved on since: nothing was noted, and the caller should tell again once it knows what it still has. */
 const outdated: ReadonlySet<string> = new Set([
   'ILLEGAL_GENERATION',
   'UNKNOWN_MEMBER_ID',
@@ -44,8 +44,9 @@ export class KafkaMembership implements Membership {
   async commit(offsets: readonly FetchPosition[]): Promise<void> {
     if (this.#closed) throw brokerClosed('membership')
     const identity = this.#parts.member.identity()
-    if (identity === null || offsets.length === 0) return
+    if (offsets.length === 0) return
     const { cluster, group } = this.#parts
+    if (identity === null) throw movedOn(group, 'this process is not a member at the moment')
     const topics = new Map<string, FetchPosition[]>()
     for (const position of offsets) topics.set(position.topic, [...(topics.get(position.topic) ?? []), position])
     const request = [...topics].map(([name, mine]) => ({
@@ -67,7 +68,8 @@ export class KafkaMembership implements Membership {
       })
     const code = reply.topics.flatMap(({ partitions }) => partitions).find(({ errorCode }) => errorCode !== 0)?.errorCode ?? 0
     if (moved.has(errorName(code))) cluster.forgetCoordinator('group', group)
-    if (code !== 0 && !outdated.has(errorName(code))) throw protocolError(code, `to note offsets of the group "${group}"`)
+    if (outdated.has(errorName(code))) throw movedOn(group, errorName(code))
+    if (code !== 0) throw protocolError(code, `to note offsets of the group "${group}"`)
   }
 
   leave(): Promise<void> {
@@ -87,4 +89,8 @@ export class KafkaMembership implements Membership {
     void this.#parts.reader.close()
     this.#parts.ended()
   }
+}
+
+function movedOn(group: string, why: string): TidemarkError {
+  return new TidemarkError('GROUP_FENCED', `The group "${group}" shares out its partitions anew, and noted no offsets: ${why}.`)
 }
