@@ -62,7 +62,9 @@ describe.skipIf(missing)(`a load of others${ownKafkaAvailable.note}${kcatAvailab
       const ahead: string[] = []
       let writing = true
       const watching = watch(group, Object.values(topics), () => writing, ahead)
-      const harming = harass(workers, start, () => writing, harm)
+      const underWay = async (): Promise<boolean> =>
+        writing || (harm.killed < messages / 1_500 && (await handledOf(topics.keyed)) < 0.7 * messages)
+      const harming = harass(workers, start, underWay, harm)
       await Promise.all([writeKeyed(topics.keyed), writeKeyless(topics.keyless)])
       writing = false
       await Promise.all([harming, watching])
@@ -126,12 +128,12 @@ describe.skipIf(missing)(`a load of others${ownKafkaAvailable.note}${kcatAvailab
   async function harass(
     workers: ChildProgram[],
     start: () => ChildProgram,
-    running: () => boolean,
+    underWay: () => Promise<boolean>,
     harm: { killed: number; stopped: number },
-  ) {
+  ): Promise<void> {
     const random = seeded(seed)
-    while (running()) {
-      await pause(300 + random() * 1_200)
+    while (await underWay()) {
+      await pause(400 + random() * 1_600)
       const [victim] = workers.splice(Math.floor(random() * workers.length), 1)
       if (random() < 0.75) {
         await victim!.kill()
@@ -142,6 +144,11 @@ describe.skipIf(missing)(`a load of others${ownKafkaAvailable.note}${kcatAvailab
       }
       workers.push(start())
     }
+  }
+
+  async function handledOf(topic: string): Promise<number> {
+    const [row] = await database.query<{ n: number }>('select count(*)::int as n from effect where topic = $1', [topic])
+    return row!.n
   }
 
   /** Compares the offsets that Kafka has with the positions in the database, which are read after them. */
