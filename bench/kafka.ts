@@ -15,7 +15,7 @@ import { relaySettings } from './kafka/relay-settings.ts'
 import { ratios } from './kafka/ratios.ts'
 import { allContenders, sizes, tunedContenders } from './kafka/sections.ts'
 
-await runBench('kafka', { rounds: 3, messages: 100_000, quickMessages: 5_000 }, async (server, options) => {
+await runBench('kafka', { rounds: 3, messages: 200_000, quickMessages: 5_000 }, async (server, options) => {
   const { rounds, tune, only = '' } = options
   const size = sizes(options)
   const broker = await startBroker()

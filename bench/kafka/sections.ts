@@ -20,9 +20,9 @@ export function sizes({ messages, quick }: BenchOptions): {
   readonly arrivals: readonly Arrivals[]
 } {
   return {
-    produced: messages * 10,
+    produced: messages * 5,
     relayed: messages,
-    consumed: Math.ceil(messages / 2),
+    consumed: Math.ceil(messages / 4),
     arrivals: [
       { name: 'idle', perSecond: 20, messages: quick ? 40 : 200 },
       { name: 'under load', perSecond: 500, messages: quick ? 500 : 5_000 },
