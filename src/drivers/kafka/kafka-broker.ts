@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { ConnectionOptions as TlsOptions } from 'node:tls'
 import { TidemarkError } from '../../errors.ts'
-import { type Clock, systemClock } from '../../internal/clock.ts'
+import { type Clock, pause, systemClock } from '../../internal/clock.ts'
 import { brokerClosed, topicUnknown } from '../../message/broker-error.ts'
 import { checkTopicSpecs, sourceLife } from '../../message/page.ts'
 import { type TopicConfig, compared } from '../../message/topic-differences.ts'
@@ -261,6 +261,12 @@ export class KafkaBroker implements Broker {
     ])
     const code = results[0]?.errorCode ?? 0
     if (code !== 0) throw protocolError(code, `to give the topic "${name}" ${partitions} partitions`, results[0]?.errorMessage)
+    // The brokers hear of it one after the other.
+    const until = this.#clock.elapsed() + creationTimeoutMs
+    for (let has = 0; has < partitions && this.#clock.elapsed() < until;) {
+      await pause(this.#clock, 20)
+      has = (await this.#cluster.describe([name]))[0]?.partitions.filter(({ leader }) => leader !== null).length ?? 0
+    }
     this.#directory.forget(name)
   }
 

@@ -92,7 +92,11 @@ export class LogReader implements LogReaderPort {
         const wanted = await this.#resolve(inTurn)
         if (signal?.aborted === true) return []
         const due = this.#troubles.due([...keys], clock.elapsed())
-        if (due !== null) throw due
+        if (due !== null) {
+          // Asked for all the same: however rarely the caller comes, what was told last time has been tried since.
+          if (due.retryable) this.#ask(wanted, 0, maxBytes)
+          throw due
+        }
         const found = this.#take(wanted, maxBytes, empty)
         if (found.length > 0) return found
         const leftMs = until - clock.elapsed()

@@ -35,16 +35,20 @@ export class Troubles {
     return null
   }
 
-  /** What must be told even if others bring records: what no later try mends, at once, and what has lasted. */
+  /**
+   * What must be told even if others bring records: what no later try mends, at once, and what has lasted. All that has lasted counts as told then, so that the
+   * caller's next tries are tries, and not one telling after the other.
+   */
   due(keys: readonly string[], nowMs: number): TidemarkError | null {
+    let due: TidemarkError | null = null
     for (const key of keys) {
       const trouble = this.#troubles.get(key)
       if (trouble === undefined) continue
       if (!trouble.error.retryable) return trouble.error
       if (nowMs - trouble.toldMs < tellAfterMs) continue
       this.#troubles.set(key, { ...trouble, toldMs: nowMs })
-      return trouble.error
+      due ??= trouble.error
     }
-    return null
+    return due
   }
 }

@@ -49,16 +49,16 @@ export class Connections {
       }
       const fail = (error: TidemarkError): void => end(() => reject(error))
       const cancel = this.#clock.after(options.timeoutMs ?? this.#requestTimeoutMs, () => {
-        this.#drop(to, held)
         fail(unanswered(to, 'no reply came in time'))
+        this.#drop(to, held)
       })
       held.pending.add(fail)
       api(connection, ...args, (error: Error | null, reply?: Reply) => {
         if (!held.pending.has(fail)) return
         if (error === null) return end(() => resolve(reply!))
         if (hasReply<Reply>(error)) return end(() => resolve(error.response))
-        this.#drop(to, held)
         fail(unanswered(to, rootMessage(error)))
+        this.#drop(to, held)
       })
     })
   }
