@@ -113,8 +113,13 @@ export class BatchSender {
     }
     const ready = [...requests.values()].filter((request) => request.queues.length > 0)
     await session.enlist(ready.flatMap((request) => request.queues))
-    const troubles = await Promise.all(ready.map(({ node, queues: mine }) => this.#request(node, mine, refusals)))
-    return troubles.find((one) => one !== null) ?? trouble
+    // All are awaited to the end, whichever fails: nothing may still be under way when the page is given back.
+    const outcomes = await Promise.allSettled(ready.map(({ node, queues: mine }) => this.#request(node, mine, refusals)))
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') throw outcome.reason
+      trouble = outcome.value ?? trouble
+    }
+    return trouble
   }
 
   /** An outage in which nobody can say who leads is waited for like any other: the open batches keep their numbers. */

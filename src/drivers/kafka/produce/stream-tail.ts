@@ -1,9 +1,8 @@
 import { TidemarkError } from '../../../errors.ts'
 import { type Coordinate, formatCoordinate, parseCoordinate } from '../../../message/coordinate.ts'
 import { sourceLife } from '../../../message/page.ts'
-import type { FetchPosition, LogRecord, StreamClaim } from '../../../message/port.ts'
+import type { FetchPosition, LogReader, LogRecord, StreamClaim } from '../../../message/port.ts'
 import { coordinateHeader } from '../../../message/wire.ts'
-import type { LogReader } from '../read/log-reader.ts'
 
 /** What the log holds of a stream's last pages. */
 export interface StreamTail {
@@ -13,35 +12,91 @@ export interface StreamTail {
   readonly sent: ReadonlySet<string>
 }
 
-/** How far back each partition is read, in offsets: the second only where the first shows that more is needed. */
-const reaches = [1_000, 50_000]
+/** How far back a partition is read, in offsets, one after the other until it has shown enough. */
+const reaches = [1_000, 10_000, 50_000]
 
 /**
  * Reads the ends of the topics' partitions for messages of a stream. Kafka keeps no note of who sent what, but every message carries its coordinate. Other
- * producers' messages stand between them: where nothing of the stream is found, or the last two ticks go back further than the first reach,
- * the second one is tried. Beyond that a repeat would not be recognised here, but by the readers.
+ * producers' messages stand between them. So each partition is read further back until it shows a message of the stream from before its last two
+ * ticks, or its beginning, or 50,000 offsets: what stands before that would not be recognised here, but by the readers.
  */
 export async function readStreamTail(
-  reader: LogReader,
+  reader: Pick<LogReader, 'fetch'>,
   claim: StreamClaim,
   bounds: (topic: string) => Promise<readonly { readonly start: number; readonly end: number }[]>,
 ): Promise<StreamTail> {
-  const places = await placesOf(claim.topics, bounds)
-  let found: Coordinate[] = []
+  const findings = new Findings(claim)
+  let open = await placesOf(claim.topics, bounds)
   for (const reach of reaches) {
-    const from = places.map(({ position, start, end }) => ({ ...position, offset: Math.max(start, end - reach) }))
-    found = await readFrom(reader, from, places, claim)
-    if (found.length > 0 && !reachesFurther(found)) break
+    const read = open.map((place): Stretch => ({ ...place, from: Math.max(place.start, place.end - reach), to: place.readFrom }))
+    await readStretches(reader, read, findings)
+    open = read
+      .filter(({ key, start, from }) => from > start && !findings.goesBackFar(key))
+      .map((place) => ({ ...place, readFrom: place.from }))
   }
-  const last = found.reduce<Coordinate | null>((highest, one) => (highest === null || isAbove(one, highest) ? one : highest), null)
-  const recent = found.filter((one) => last !== null && one.sourceEpoch === claim.sourceEpoch && one.tick >= last.tick - 1)
-  return { last, sent: new Set(recent.map(formatCoordinate)) }
+  return findings.tail()
 }
 
 interface Place {
-  readonly position: FetchPosition
+  readonly key: string
+  readonly topic: string
+  readonly partition: number
   readonly start: number
   readonly end: number
+  /** From here on it has been read. */
+  readonly readFrom: number
+}
+
+/** What is read of a place in one go: offsets `from` to before `to`. */
+interface Stretch extends Place {
+  readonly from: number
+  readonly to: number
+}
+
+/** The stream's messages as they are found. Only those of the last two ticks are kept, however many there are before them. */
+class Findings {
+  readonly #claim: StreamClaim
+  #last: Coordinate | null = null
+  #recent: Coordinate[] = []
+  /** The earliest one of each partition. */
+  readonly #earliest = new Map<string, Coordinate>()
+  #pruneAt = 10_000
+
+  constructor(claim: StreamClaim) {
+    this.#claim = claim
+  }
+
+  note(key: string, coordinate: Coordinate): void {
+    if (!isOf(coordinate, this.#claim)) return
+    if (this.#last === null || isAbove(coordinate, this.#last)) this.#last = coordinate
+    const earliest = this.#earliest.get(key)
+    if (earliest === undefined || isAbove(earliest, coordinate)) this.#earliest.set(key, coordinate)
+    if (!this.#isRecent(coordinate)) return
+    this.#recent.push(coordinate)
+    if (this.#recent.length >= this.#pruneAt) this.#prune()
+  }
+
+  /** Has this partition shown a message from before the last two ticks? */
+  goesBackFar(key: string): boolean {
+    const earliest = this.#earliest.get(key)
+    return earliest !== undefined && !this.#isRecent(earliest)
+  }
+
+  tail(): StreamTail {
+    this.#prune()
+    const own = this.#recent.filter(({ sourceEpoch }) => sourceEpoch === this.#claim.sourceEpoch)
+    return { last: this.#last, sent: new Set(own.map(formatCoordinate)) }
+  }
+
+  #isRecent({ sourceEpoch, generation, tick }: Coordinate): boolean {
+    const last = this.#last!
+    return sourceEpoch === last.sourceEpoch && generation === last.generation && tick >= last.tick - 1
+  }
+
+  #prune(): void {
+    this.#recent = this.#recent.filter((one) => this.#isRecent(one))
+    this.#pruneAt = Math.max(10_000, 2 * this.#recent.length)
+  }
 }
 
 async function placesOf(
@@ -49,44 +104,42 @@ async function placesOf(
   bounds: (topic: string) => Promise<readonly { readonly start: number; readonly end: number }[]>,
 ): Promise<Place[]> {
   const all = await Promise.all(
-    topics.map(async (topic) => (await bounds(topic)).map((bound, partition) => ({ position: { topic, partition, offset: 0 }, ...bound }))),
+    topics.map(async (topic) =>
+      (await bounds(topic)).map(({ start, end }, partition): Place => ({
+        key: `${topic}/${partition}`,
+        topic,
+        partition,
+        start,
+        end,
+        readFrom: end,
+      })),
+    ),
   )
   return all.flat().filter(({ start, end }) => end > start)
 }
 
-async function readFrom(
-  reader: LogReader,
-  from: readonly FetchPosition[],
-  places: readonly Place[],
-  claim: StreamClaim,
-): Promise<Coordinate[]> {
-  const ends = new Map(places.map(({ position, end }) => [keyOf(position), end]))
-  const positions = new Map(from.map((position) => [keyOf(position), position]))
-  const found: Coordinate[] = []
+async function readStretches(reader: Pick<LogReader, 'fetch'>, stretches: readonly Stretch[], findings: Findings): Promise<void> {
+  const places = new Map(stretches.map((stretch) => [stretch.key, stretch]))
+  const positions = new Map<string, FetchPosition>(
+    stretches.map(({ key, topic, partition, from }) => [key, { topic, partition, offset: from }]),
+  )
   while (positions.size > 0) {
     const fetched = await reader.fetch([...positions.values()], { maxBytes: 4 * 1024 * 1024, maxWaitMs: 10_000 })
     if (fetched.length === 0)
       throw new TidemarkError('BROKER_UNREACHABLE', `The end of ${[...positions.keys()].join(', ')} could not be read.`)
     for (const { topic, partition, records, outOfRange, ...rest } of fetched) {
+      const key = `${topic}/${partition}`
+      const { to } = places.get(key)!
+      for (const record of records) {
+        const coordinate = record.offset < to ? coordinateOf(record) : null
+        if (coordinate !== null) findings.note(key, coordinate)
+      }
       // Retention went on meanwhile.
       const nextOffset = outOfRange === undefined ? rest.nextOffset : Math.max(outOfRange.startOffset, rest.nextOffset)
-      for (const record of records) {
-        const coordinate = coordinateOf(record)
-        if (coordinate !== null && isOf(coordinate, claim)) found.push(coordinate)
-      }
-      const key = keyOf({ topic, partition })
-      if (nextOffset >= ends.get(key)!) positions.delete(key)
+      if (nextOffset >= to) positions.delete(key)
       else positions.set(key, { topic, partition, offset: nextOffset })
     }
   }
-  return found
-}
-
-/** Everything found is of the last two ticks: there may be more of them further back. */
-function reachesFurther(found: readonly Coordinate[]): boolean {
-  const ticks = found.map(({ tick }) => tick)
-  const last = ticks.reduce((a, b) => Math.max(a, b))
-  return ticks.every((tick) => tick >= last - 1) && last > 2
 }
 
 function isOf(coordinate: Coordinate, claim: StreamClaim): boolean {
@@ -102,8 +155,4 @@ export function isAbove(a: Coordinate, b: Coordinate): boolean {
 function coordinateOf({ headers }: LogRecord): Coordinate | null {
   for (const [name, value] of headers) if (name === coordinateHeader) return value === null ? null : parseCoordinate(value.toString())
   return null
-}
-
-function keyOf({ topic, partition }: { readonly topic: string; readonly partition: number }): string {
-  return `${topic}/${partition}`
 }
