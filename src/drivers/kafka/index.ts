@@ -14,4 +14,4 @@
 export { KafkaBroker, kafka } from './kafka-broker.ts'
 export type { KafkaBrokerOptions } from './kafka-broker.ts'
 export type { Compression } from './record-batch/compression.ts'
-export type { Sasl, Secret } from './wire/connect.ts'
+export type { Sasl, Secret } from './wire/log-in.ts'

@@ -26,7 +26,7 @@ import { listOffsets } from './topics/list-offsets.ts'
 import { TopicDirectory } from './topics/topic-directory.ts'
 import { readTopicConfigs, topicConfig, TopicLimits } from './topics/topic-limits.ts'
 import { Cluster } from './wire/cluster.ts'
-import type { Sasl } from './wire/connect.ts'
+import type { Sasl } from './wire/log-in.ts'
 import { protocolError } from './wire/protocol-error.ts'
 
 export interface KafkaBrokerOptions {

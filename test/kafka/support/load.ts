@@ -49,13 +49,7 @@ export async function loadDatabase(label: string): Promise<LoadDatabase> {
   const url = connectionString()
   const database = new PostgresDatabase({ connectionString: url, maxConnections: 5 })
   afterAll(() => database.close())
-  await migrate(database, { set: 'service' })
-  // What was committed is told by a table of the producer's own, not by the outbox, which is part of what is tested.
-  await database.query('create table latest (aggregate text, key text, n int not null, primary key (aggregate, key))')
-  await database.query(
-    'create table effect (place bigint generated always as identity, aggregate text not null, grp text not null, key text not null, n int not null)',
-  )
-  await database.query('create index on effect (aggregate, grp)')
+  await makeLoadTables(database)
   const outcome = async (aggregate: string, group: string): Promise<Outcome> => {
     const [row] = await database.query<{ [Count in keyof Outcome]: number }>(outcomeQuery, [aggregate, group])
     return row!
@@ -76,6 +70,17 @@ export async function loadDatabase(label: string): Promise<LoadDatabase> {
       }
     },
   }
+}
+
+/** The tables of a service, of what its producers have committed, and of what its consumers have done. */
+export async function makeLoadTables(database: PostgresDatabase): Promise<void> {
+  await migrate(database, { set: 'service' })
+  // What was committed is told by a table of the producer's own, not by the outbox, which is part of what is tested.
+  await database.query('create table latest (aggregate text, key text, n int not null, primary key (aggregate, key))')
+  await database.query(
+    'create table effect (place bigint generated always as identity, aggregate text not null, grp text not null, key text not null, n int not null)',
+  )
+  await database.query('create index on effect (aggregate, grp)')
 }
 
 const outcomeQuery = `

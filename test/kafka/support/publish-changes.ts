@@ -38,16 +38,16 @@ export async function publishChanges(
 export function publishOnce(
   service: Service,
   aggregate: string,
-  wanted: readonly { readonly key: string; readonly count: number }[],
+  wanted: readonly { readonly key: string; readonly count: number; readonly pad?: string }[],
 ): Promise<number> {
   return service.transaction(async (tx) => {
     let published = 0
-    for (const { key, count } of wanted) {
+    for (const { key, count, pad } of wanted) {
       const [row] = await tx.query<{ n: number }>(
         `insert into latest values ($1, $2, $3) on conflict (aggregate, key) do update set n = latest.n + excluded.n returning n`,
         [aggregate, key, count],
       )
-      for (let n = row!.n - count + 1; n <= row!.n; n++) await service.publish(tx, changed(aggregate), { key, n })
+      for (let n = row!.n - count + 1; n <= row!.n; n++) await service.publish(tx, changed(aggregate), { key, n, pad })
       published += count
     }
     return published
