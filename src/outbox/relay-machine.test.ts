@@ -137,6 +137,29 @@ test('a row that is too large is parked before its page is sent, and the page is
   ])
 })
 
+test('a topic that takes nothing parks its rows, and is asked for again in the next tick', () => {
+  const { it } = machine()
+  const refused: RelayEvent = { kind: 'described', topics: new Map([['outbox.event.order', { refused: 'it does not exist' }]]) }
+  const commands = drive(
+    it,
+    { kind: 'taken', state },
+    opened,
+    { kind: 'probed', probed: { rows: true, passed: 1 } },
+    { kind: 'ticked', result: { cur: tick.cur, tick } },
+    { kind: 'paged', page: page([row(1)]) },
+    refused,
+    { kind: 'parked', owned: true },
+    { kind: 'paged', page: { rows: [], held: [row(1)], last: '1', full: false } },
+    { kind: 'checked', owned: true },
+    { kind: 'probed', probed: { rows: true, passed: 1 } },
+    { kind: 'ticked', result: { cur: '12:12:', tick: { ...tick, tick: 9 } } },
+    { kind: 'paged', page: page([row(2)]) },
+    topics,
+  )
+  expect(commands[5]).toMatchObject({ kind: 'park', refused: [{ row: { seq: 1 }, reason: 'it does not exist' }] })
+  expect(commands.slice(-2)).toMatchObject([{ kind: 'describe-topics', names: ['outbox.event.order'] }, { kind: 'send' }])
+})
+
 test('a page of nothing but held rows is checkpointed without a send', () => {
   const { it } = machine()
   const held: OutboxPage = { rows: [], held: [row(5)], last: '5', full: false }

@@ -184,6 +184,8 @@ export class RelayMachine {
     if (result === 'fenced') return this.#fenced()
     if (result === 'nothing') return this.#stopping === 'no' ? this.#rest() : this.#look()
     this.#idleProbes = 0
+    // A topic that was refused may have been made meanwhile.
+    for (const [name, found] of this.#topics) if (typeof found !== 'number') this.#topics.delete(name)
     this.#cur = result.cur
     this.#tick = result.tick
     if (result.tick === null) return this.#stopping === 'no' ? this.#rest() : this.#look()
