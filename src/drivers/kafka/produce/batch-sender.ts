@@ -53,6 +53,8 @@ export class SequenceLost extends Error {}
 export class BatchSender {
   readonly #parts: BatchSenderParts
   readonly #sequences = new Map<string, number>()
+  /** Topics whose limit was looked up since the page came. */
+  #measured = new Set<string>()
   #ends = new Map<string, Map<number, number>>()
 
   constructor(parts: BatchSenderParts) {
@@ -75,6 +77,7 @@ export class BatchSender {
   async send(queues: readonly PartitionQueue[]): Promise<readonly Refusal[]> {
     const { clock, deliveryTimeoutMs } = this.#parts
     const refusals: Refusal[] = []
+    this.#measured = new Set()
     const until = clock.elapsed() + deliveryTimeoutMs
     for (let failures = 0; ;) {
       const left = queues.filter((queue) => !queue.isEmpty)
@@ -93,7 +96,7 @@ export class BatchSender {
   /** One request to each broker concerned. Says what kept a batch from being answered. */
   async #round(queues: readonly PartitionQueue[], refusals: Refusal[]): Promise<TidemarkError | null> {
     const { directory, session } = this.#parts
-    const unknown = await this.#findLeaders(queues)
+    const unknown = await this.#learn(queues)
     if (unknown !== null) return unknown
     let trouble: TidemarkError | null = null
     const requests = new Map<string, { readonly node: Node; readonly queues: PartitionQueue[]; bytes: number }>()
@@ -122,10 +125,12 @@ export class BatchSender {
     return trouble
   }
 
-  /** An outage in which nobody can say who leads is waited for like any other: the open batches keep their numbers. */
-  async #findLeaders(queues: readonly PartitionQueue[]): Promise<TidemarkError | null> {
+  /** Leaders and limits. An outage in which nobody can tell them is waited for like any other: the open batches keep their numbers. */
+  async #learn(queues: readonly PartitionQueue[]): Promise<TidemarkError | null> {
+    const topics = queues.map(({ topic }) => topic)
     try {
-      await this.#parts.directory.find(queues.map(({ topic }) => topic))
+      await this.#parts.directory.find(topics)
+      await this.#parts.limits.learn(topics)
       return null
     } catch (error) {
       if (!TidemarkError.is(error, 'BROKER_UNREACHABLE')) throw error
@@ -133,7 +138,7 @@ export class BatchSender {
     }
   }
 
-  /** Encodes the queue's next batch unless one is open. `false` where nothing is left after refusals. */
+  /** Encodes the queue's next batch unless one is open. `false` where nothing is left after refusals, or the topic's limit is to be looked up again. */
   #openBatch(queue: PartitionQueue, refusals: Refusal[]): boolean {
     const limit = this.#parts.limits.of(queue.topic)
     while (queue.open === null && !queue.isEmpty) {
@@ -145,11 +150,20 @@ export class BatchSender {
         return true
       }
       const { ranges, tooLarge } = cutBatches(records, limit)
-      if (tooLarge[0] === 0)
-        refusals.push(...queue.refuseNext(`it does not fit into a batch of ${limit} bytes, the topic's max.message.bytes`))
-      else queue.open = this.#encode(queue, records.slice(0, ranges[0]!.end))
+      if (tooLarge[0] === 0) {
+        if (!this.#isMeasured(queue.topic)) return false
+        refusals.push(...queue.refuseNext(`it does not fit into a batch of ${limit} bytes, the max.message.bytes of ${queue.topic}`))
+      } else queue.open = this.#encode(queue, records.slice(0, ranges[0]!.end))
     }
     return queue.open !== null
+  }
+
+  /** Before a record is refused the limit is looked up again: it may have been raised for this very record. */
+  #isMeasured(topic: string): boolean {
+    if (this.#measured.has(topic)) return true
+    this.#measured.add(topic)
+    this.#parts.limits.forget(topic)
+    return false
   }
 
   #encode({ topic, partition }: PartitionQueue, records: readonly SequencedRecord[]): OpenBatch {
