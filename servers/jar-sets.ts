@@ -1,7 +1,12 @@
 import type { JarSet } from './maven.ts'
 
-/** The broker that tests, examples and benches run. Any Kafka from 3.7 serves: set `KAFKA_BROKERS` to use another one. */
-export const kafkaVersion = '4.1.2'
+const usualVersion = '4.1.2'
+
+/**
+ * The broker that tests, examples and benches run. Any Kafka from 3.7 serves: `TIDEMARK_KAFKA_VERSION` names the release to bring instead, and
+ * `KAFKA_BROKERS` brokers that run already.
+ */
+export const kafkaVersion: string = process.env['TIDEMARK_KAFKA_VERSION'] ?? usualVersion
 
 /** The relay that is not ours, for interoperation and comparison. */
 export const debeziumVersion = '3.4.0.Final'
@@ -19,10 +24,10 @@ export const kafkaJars: JarSet = {
 /** Kafka Connect with Debezium's Postgres connector, which holds the outbox router too. */
 export const connectJars: JarSet = {
   name: 'connect',
-  version: `${kafkaVersion}-debezium-${debeziumVersion}`,
+  version: `${usualVersion}-debezium-${debeziumVersion}`,
   artifacts: [
-    `org.apache.kafka:connect-runtime:${kafkaVersion}`,
-    `org.apache.kafka:connect-json:${kafkaVersion}`,
+    `org.apache.kafka:connect-runtime:${usualVersion}`,
+    `org.apache.kafka:connect-json:${usualVersion}`,
     `io.debezium:debezium-connector-postgres:${debeziumVersion}`,
     logBridge,
   ],
