@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { noteProcess } from './home.ts'
 import { JavaProcess, type JavaProgram } from './java-process.ts'
-import { type NodePlace, plainListener } from './kafka-settings.ts'
+import { type NodePlace, plainListener, proxiedListener } from './kafka-settings.ts'
 import { nodesSeenBy } from './nodes-seen.ts'
 
 /** A start takes three to six seconds on an idle machine; this only ends one that hangs. */
@@ -49,6 +49,13 @@ export class KafkaNode {
     const port = this.#program.place.ports[listener]
     if (port === undefined) throw new Error(`The broker has no listener ${listener}.`)
     return `127.0.0.1:${port}`
+  }
+
+  /** Where clients of the proxied listener are sent. Throws where the cluster has no such listener. */
+  get proxyPort(): number {
+    const port = this.#program.place.proxyPorts?.[proxiedListener]
+    if (port === undefined) throw new Error('The cluster was not started with `proxied`.')
+    return port
   }
 
   /** The process, or `null` while it does not run. */

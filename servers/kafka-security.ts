@@ -8,7 +8,7 @@ import type { Settings } from './kafka-settings.ts'
 const run = promisify(execFile)
 
 /** The listeners of a cluster for its clients. Every cluster has the first. */
-export type ClientListener = 'PLAINTEXT' | 'SASL_PLAINTEXT' | 'SSL' | 'SASL_SSL'
+export type ClientListener = 'PLAINTEXT' | 'SASL_PLAINTEXT' | 'SSL' | 'SASL_SSL' | 'PROXIED'
 
 /** Passwords by name. */
 export type Users = Readonly<Record<string, string>>

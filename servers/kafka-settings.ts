@@ -4,6 +4,8 @@ export interface NodePlace {
   readonly directory: string
   /** By the listener's name, as `PLAINTEXT`. */
   readonly ports: Readonly<Record<string, number>>
+  /** Where clients are told to come instead, by the listener's name: the port of a proxy. */
+  readonly proxyPorts?: Readonly<Record<string, number>>
 }
 
 export type Settings = Readonly<Record<string, string | number | boolean>>
@@ -13,15 +15,19 @@ export const controllerListener = 'CONTROLLER'
 /** The listener that every cluster has, without encryption or authentication. */
 export const plainListener = 'PLAINTEXT'
 
-const protocols: Readonly<Record<string, string>> = { [controllerListener]: 'PLAINTEXT' }
+/** A second plain one, for clients that come through a proxy. */
+export const proxiedListener = 'PROXIED'
+
+const protocols: Readonly<Record<string, string>> = { [controllerListener]: 'PLAINTEXT', [proxiedListener]: 'PLAINTEXT' }
 
 /** What a node of the cluster is set to, before the wishes of the caller. Chosen so that tests do not wait. */
 export function nodeSettings(place: NodePlace, cluster: readonly NodePlace[]): Settings {
   return { ...addresses(place, cluster), ...replication(cluster.length), ...quick }
 }
 
-function addresses({ ports, directory, id }: NodePlace, cluster: readonly NodePlace[]): Settings {
-  const listeners = Object.entries(ports).map(([name, port]) => `${name}://127.0.0.1:${port}`)
+function addresses({ ports, proxyPorts, directory, id }: NodePlace, cluster: readonly NodePlace[]): Settings {
+  const listeners = listenersAt(ports)
+  const advertised = listenersAt({ ...ports, ...proxyPorts }).filter((each) => !each.startsWith(controllerListener))
   return {
     'process.roles': 'broker,controller',
     'node.id': id,
@@ -29,12 +35,16 @@ function addresses({ ports, directory, id }: NodePlace, cluster: readonly NodePl
     'controller.listener.names': controllerListener,
     'inter.broker.listener.name': plainListener,
     listeners: listeners.join(),
-    'advertised.listeners': listeners.filter((each) => !each.startsWith(controllerListener)).join(),
+    'advertised.listeners': advertised.join(),
     'listener.security.protocol.map': Object.keys(ports)
       .map((name) => `${name}:${protocols[name] ?? name}`)
       .join(),
     'log.dirs': `${directory}/data`,
   }
+}
+
+function listenersAt(ports: Readonly<Record<string, number>>): readonly string[] {
+  return Object.entries(ports).map(([name, port]) => `${name}://127.0.0.1:${port}`)
 }
 
 /** Three nodes stay writable when one is gone. */

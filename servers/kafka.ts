@@ -23,7 +23,15 @@ import { type Speed, speedFlags } from './java-process.ts'
 import { findJava } from './java.ts'
 import { KafkaNode } from './kafka-node.ts'
 import { type ClientListener, type Users, makeCertificate, saslSettings, scramArguments, secureListeners } from './kafka-security.ts'
-import { type NodePlace, type Settings, controllerListener, nodeSettings, plainListener, propertiesFile } from './kafka-settings.ts'
+import {
+  type NodePlace,
+  type Settings,
+  controllerListener,
+  nodeSettings,
+  plainListener,
+  propertiesFile,
+  proxiedListener,
+} from './kafka-settings.ts'
 import { jars } from './maven.ts'
 
 export interface KafkaOptions {
@@ -40,6 +48,11 @@ export interface KafkaOptions {
   readonly sasl?: { readonly users: Users }
   /** Adds a listener with encryption. Its certificate is made for the cluster: clients must trust `ca`. With `sasl` there is one with both, too. */
   readonly tls?: boolean
+  /**
+   * Adds a plain listener that names a free port to its clients instead of its own: whoever listens there (`node.proxyPort`) and passes on to
+   * `node.address('PROXIED')` stands between them and the broker. @default false
+   */
+  readonly proxied?: boolean
   /** More settings for `server.properties` of every node. They win over ours. */
   readonly properties?: Settings
   /** Where Java and Maven are looked for. @default process.env */
@@ -141,19 +154,23 @@ async function allToTheEnd(work: readonly Promise<void>[]): Promise<void> {
   await Promise.all(work)
 }
 
-async function choosePlaces(home: string, { nodes = 1, sasl, tls }: KafkaOptions): Promise<readonly NodePlace[]> {
-  const listeners = [plainListener, controllerListener, ...secureListeners(sasl !== undefined, tls === true)]
+async function choosePlaces(home: string, { nodes = 1, sasl, tls, proxied }: KafkaOptions): Promise<readonly NodePlace[]> {
+  const between = proxied === true ? [proxiedListener] : []
+  const listeners = [plainListener, controllerListener, ...secureListeners(sasl !== undefined, tls === true), ...between]
   const taken = new Set<number>()
+  const portsOf = async (names: readonly string[]): Promise<Readonly<Record<string, number>>> => {
+    const ports: Record<string, number> = {}
+    for (const name of names) {
+      ports[name] = await freePort(null, taken)
+      taken.add(ports[name])
+    }
+    return ports
+  }
   const places: NodePlace[] = []
   for (let id = 1; id <= nodes; id++) {
     const directory = join(home, `node-${id}`)
     await mkdir(directory)
-    const ports: Record<string, number> = {}
-    for (const name of listeners) {
-      ports[name] = await freePort(null, taken)
-      taken.add(ports[name])
-    }
-    places.push({ id, directory, ports })
+    places.push({ id, directory, ports: await portsOf(listeners), proxyPorts: await portsOf(between) })
   }
   return places
 }

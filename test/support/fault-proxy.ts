@@ -32,9 +32,10 @@ export class FaultProxy {
     })
   }
 
-  static async start(target: () => { readonly host: string; readonly port: number }): Promise<FaultProxy> {
+  /** @param port where it listens; any free one without it. */
+  static async start(target: () => { readonly host: string; readonly port: number }, port = 0): Promise<FaultProxy> {
     const proxy = new FaultProxy(target)
-    proxy.#server.listen(0, '127.0.0.1')
+    proxy.#server.listen(port, '127.0.0.1')
     await once(proxy.#server, 'listening')
     return proxy
   }

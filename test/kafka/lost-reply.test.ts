@@ -1,0 +1,126 @@
+import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { type KafkaCluster, startKafka } from '../../servers/kafka.ts'
+import { type KafkaBroker, type KafkaBrokerOptions, kafka } from '../../src/drivers/kafka/index.ts'
+import type { SequencedRecord } from '../../src/message/port.ts'
+import { countedRecord, sequence } from '../consumer/support/consumer-database.ts'
+import { ownKafkaAvailable, uniqueName } from '../support/kafka.ts'
+import { until } from '../support/until.ts'
+import type { RequestName } from './support/kafka-frames.ts'
+import { type Fate, KafkaProxy } from './support/kafka-proxy.ts'
+import { loadDatabase } from './support/load.ts'
+import { type RunningLoad, runLoad } from './support/running-load.ts'
+import { cleanWire, readWire, wireOutcome } from './support/wire.ts'
+
+const seed = Number(process.env.TIDEMARK_RACE_SEED ?? Date.now() % 100_000)
+const whole = process.env.TIDEMARK_RACE_SECONDS !== undefined
+
+describe.skipIf(ownKafkaAvailable.missing)(`replies of Kafka that are lost${ownKafkaAvailable.note}`, { timeout: 180_000 }, async () => {
+  const database = await loadDatabase('kafka_lost_reply')
+  let cluster: KafkaCluster
+  let proxy: KafkaProxy
+  const brokers: KafkaBroker[] = []
+  const loads: RunningLoad[] = []
+  beforeAll(async () => {
+    cluster = await startKafka({ proxied: true })
+    proxy = await KafkaProxy.start(cluster.nodes[0]!)
+    return async () => {
+      await proxy.close()
+      await cluster.stop()
+    }
+  })
+  afterEach(async () => {
+    proxy.mend()
+    await Promise.all(loads.splice(0).map((load) => load.end()))
+    await Promise.all(brokers.splice(0).map((broker) => broker.close()))
+  })
+
+  /** Has every so-many-th reply to these requests lost; counts what was lost. */
+  function lose(every: Partial<Record<RequestName, number>>, fate: Fate): Map<RequestName, number> {
+    const seen = new Map<RequestName, number>()
+    const lost = new Map<RequestName, number>(Object.keys(every).map((name) => [name as RequestName, 0]))
+    proxy.fateOf = ({ request }) => {
+      const nth = every[request]
+      if (nth === undefined) return 'pass'
+      const count = (seen.get(request) ?? 0) + 1
+      seen.set(request, count)
+      if (count % nth !== 0) return 'pass'
+      lost.set(request, lost.get(request)! + 1)
+      return fate
+    }
+    return lost
+  }
+
+  const leastOf = (lost: ReadonlyMap<RequestName, number>): number => Math.min(...lost.values())
+
+  describe.each([
+    ['are cut off', 'cut', 20],
+    ['never come', 'swallow', 4],
+  ] as const)('of a producer, and %s:', (_, fate, pages) => {
+    test.each([
+      ['without a fence', { produce: 2 }, false],
+      ['with its stream fenced', { 'producer id': 2, enlist: 2, produce: 2, 'end transaction': 2 }, true],
+    ] as const)('every page stands in the log once, in order (%s)', async (__, every, fenceStreams) => {
+      const topic = uniqueName('lost')
+      const broker = kafka({ brokers: proxy.brokers, fenceStreams, requestTimeoutMs: 300, transactionalIdPrefix: topic })
+      brokers.push(broker)
+      await broker.topics([{ name: topic, partitions: 3 }])
+      const lost = lose(every, fate)
+      const claim = { sourceEpoch: `${topic}.1`, generation: 1, stream: 0, epoch: 1, topics: [topic] }
+      // The first answer passes, the second is lost, and the third serves.
+      await (await broker.appender(claim)).close()
+      const appender = await broker.appender(claim)
+      for (const tick of sequence(pages, 1)) expect(await appender.append(page(topic, tick))).toEqual([])
+      await appender.close()
+      expect(leastOf(lost), JSON.stringify([...lost])).toBeGreaterThanOrEqual(fenceStreams ? 1 : pages / 2)
+      expect(lost.get('produce')).toBeGreaterThanOrEqual(pages / 2)
+      proxy.mend()
+      const wire = await readWire({ brokers: cluster.brokers }, topic)
+      expect(wireOutcome(wire)).toEqual(cleanWire(pages * keys.length * 2))
+    })
+  })
+
+  async function load(options: Partial<KafkaBrokerOptions>): Promise<RunningLoad> {
+    const started = await runLoad(database, seed, { brokers: proxy.brokers, ...options })
+    loads.push(started)
+    return started
+  }
+
+  const ofProducers = { produce: 3 } as const
+  const ofFencedProducers = { enlist: 5, produce: 3, 'end transaction': 4 } as const
+  const ofClassicMembers = { fetch: 10, heartbeat: 2, 'commit offsets': 3 } as const
+  const ofMembers = { fetch: 10, 'group heartbeat': 2, 'commit offsets': 3 } as const
+
+  test.each([
+    ['cut', 'consumer', true, { ...ofFencedProducers, ...ofMembers }],
+    ['swallow', 'classic', false, { ...ofProducers, ...ofClassicMembers }],
+    ...(whole
+      ? ([
+          ['cut', 'classic', false, { ...ofProducers, ...ofClassicMembers }],
+          ['swallow', 'consumer', true, { ...ofFencedProducers, ...ofMembers }],
+        ] as const)
+      : []),
+  ] as const)(
+    'of every kind (%s): relay and members of a group (%s, streams fenced: %s) lose, double and reorder nothing',
+    async (fate, groupProtocol, fenceStreams, every) => {
+      const { expectAll, untilMore } = await load({ groupProtocol, fenceStreams, ...(fate === 'swallow' ? { requestTimeoutMs: 300 } : {}) })
+      const lost = lose(every, fate)
+      await until('some of each kind are lost', () => leastOf(lost) >= 3)
+      proxy.mend()
+      console.log(`seed ${seed}, lost:`, JSON.stringify(Object.fromEntries(lost)))
+      await untilMore()
+      await expectAll()
+    },
+  )
+})
+
+const keys = ['a', 'b', 'c', 'd', 'e', 'f']
+
+/** Two messages of each key, the numbers of the tick. */
+function page(topic: string, tick: number): readonly SequencedRecord[] {
+  return keys.flatMap((key, place) =>
+    [1, 2].map((nth) => {
+      const coordinate = { sourceEpoch: `${topic}.1`, generation: 1, stream: 0, tick, seq: (tick * keys.length + place) * 2 + nth }
+      return { ...countedRecord(key, (tick - 1) * 2 + nth, { partitions: 3, coordinate }), topic }
+    }),
+  )
+}
