@@ -4,10 +4,10 @@ import type { Node } from '../wire/node.ts'
 
 /** What is known of topics, by name, until somebody finds it wrong. Shared by the parts of one broker. */
 export class TopicDirectory {
-  readonly #cluster: Cluster
+  readonly #cluster: Pick<Cluster, 'describe'>
   readonly #topics = new Map<string, ClusterTopic>()
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Pick<Cluster, 'describe'>) {
     this.#cluster = cluster
   }
 
@@ -19,12 +19,23 @@ export class TopicDirectory {
     this.#topics.delete(name)
   }
 
-  /** All of them, asked for where not known. Rejects with `TOPIC_UNKNOWN`. */
+  /** All of them as they are known now, asked for where they are not. Rejects with `TOPIC_UNKNOWN`. */
   async find(names: Iterable<string>): Promise<ReadonlyMap<string, ClusterTopic>> {
-    const missing = [...new Set(names)].filter((name) => !this.#topics.has(name))
-    if (missing.length > 0) this.learn(await this.#cluster.describe(missing))
-    for (const name of missing) if (!this.#topics.has(name)) throw topicUnknown(name)
-    return this.#topics
+    // Of its own: whoever shares this directory may find a topic wrong before the caller goes on.
+    const found = new Map<string, ClusterTopic>()
+    const missing: string[] = []
+    for (const name of new Set(names)) {
+      const known = this.#topics.get(name)
+      if (known === undefined) missing.push(name)
+      else found.set(name, known)
+    }
+    if (missing.length > 0) {
+      const topics = await this.#cluster.describe(missing)
+      this.learn(topics)
+      for (const topic of topics) found.set(topic.name, topic)
+    }
+    for (const name of missing) if (!found.has(name)) throw topicUnknown(name)
+    return found
   }
 
   /**
@@ -32,7 +43,7 @@ export class TopicDirectory {
    * id or a partition it does not have.
    */
   async of(place: { readonly topic: string; readonly partition: number; readonly topicId?: string }): Promise<ClusterTopic> {
-    const known = (await this.find([place.topic])).get(place.topic)!
+    const known = this.#topics.get(place.topic) ?? (await this.find([place.topic])).get(place.topic)!
     if (fits(known, place)) return known
     this.forget(place.topic)
     const topic = (await this.find([place.topic])).get(place.topic)!
