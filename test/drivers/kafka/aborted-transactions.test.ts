@@ -54,7 +54,7 @@ class Transactions {
   }
 
   static async open(log: RawLog, id: string): Promise<Transactions> {
-    const parts = { clock: systemClock, transactionTimeoutMs: 60_000, patienceMs: 20_000 }
+    const parts = { clock: systemClock, transactionTimeoutMs: 60_000, patienceMs: 20_000, lane: id, closing: new AbortController().signal }
     const session = new ProducerSession({ cluster: log.cluster, transactionalId: id, ...parts })
     await session.open()
     return new Transactions(log, id, session)

@@ -1,6 +1,8 @@
 import { TidemarkError } from '../../../errors.ts'
 import { type Backoff, backoffMs } from '../../../internal/backoff.ts'
 import { type Clock, pause } from '../../../internal/clock.ts'
+import { crashPoint } from '../../../internal/crash-point.ts'
+import { brokerClosed } from '../../../message/broker-error.ts'
 import type { Refusal, SequencedRecord } from '../../../message/port.ts'
 import type { Compression } from '../record-batch/compression.ts'
 import { cutBatches } from '../record-batch/cut-batches.ts'
@@ -28,6 +30,8 @@ export interface BatchSenderParts {
   readonly requestTimeoutMs: number
   /** Distinguishes this sender's connections from others'. */
   readonly lane: string
+  /** Aborts when nothing may be sent any more. */
+  readonly closing: AbortSignal
 }
 
 /** The most that is encoded and sent to one broker at once. */
@@ -55,7 +59,6 @@ export class BatchSender {
   readonly #sequences = new Map<string, number>()
   /** Topics whose limit was looked up since the page came. */
   #measured = new Set<string>()
-  #ends = new Map<string, Map<number, number>>()
 
   constructor(parts: BatchSenderParts) {
     this.#parts = parts
@@ -66,16 +69,9 @@ export class BatchSender {
     this.#sequences.clear()
   }
 
-  /** Where each partition of the last page ends at least, as far as the brokers said. */
-  takeEnds(): Map<string, Map<number, number>> {
-    const ends = this.#ends
-    this.#ends = new Map()
-    return ends
-  }
-
   /** Resolves when everything is in the log but what was refused. Rejects when the outcome is unknown, or nothing will mend it. */
   async send(queues: readonly PartitionQueue[]): Promise<readonly Refusal[]> {
-    const { clock, deliveryTimeoutMs } = this.#parts
+    const { clock, deliveryTimeoutMs, closing } = this.#parts
     const refusals: Refusal[] = []
     this.#measured = new Set()
     const until = clock.elapsed() + deliveryTimeoutMs
@@ -89,7 +85,7 @@ export class BatchSender {
       }
       failures += 1
       if (clock.elapsed() >= until) throw trouble
-      await pause(clock, backoffMs(retry, failures, clock.random()))
+      await pause(clock, backoffMs(retry, failures, clock.random()), closing)
     }
   }
 
@@ -175,7 +171,8 @@ export class BatchSender {
   }
 
   async #request(node: Node, queues: readonly PartitionQueue[], refusals: Refusal[]): Promise<TidemarkError | null> {
-    const { cluster, directory, transactionalId, requestTimeoutMs, lane } = this.#parts
+    const { cluster, directory, transactionalId, requestTimeoutMs, lane, closing } = this.#parts
+    if (closing.aborted) throw brokerClosed('appender')
     const batches = queues.map(({ topic, partition, open }) => ({ topic, partition, batch: open!.bytes }))
     let answers: readonly ProduceAnswer[]
     try {
@@ -185,6 +182,7 @@ export class BatchSender {
       for (const { topic } of queues) directory.forget(topic)
       return error
     }
+    crashPoint('kafka:after-produce')
     const byPlace = new Map(queues.map((queue) => [`${queue.topic}/${queue.partition}`, queue]))
     let trouble: TidemarkError | null = null
     for (const answer of answers) {
@@ -200,7 +198,6 @@ export class BatchSender {
       const { baseSequence, count } = queue.open!
       this.#sequences.set(`${queue.topic}/${queue.partition}`, addToSequence(baseSequence, count))
       queue.appended()
-      if (answer.baseOffset >= 0) this.#noteEnd(queue, answer.baseOffset + count)
       return null
     }
     if (objections.has(name)) {
@@ -222,12 +219,6 @@ export class BatchSender {
     if (!error.retryable) throw error
     this.#parts.directory.forget(queue.topic)
     return error
-  }
-
-  #noteEnd({ topic, partition }: PartitionQueue, offset: number): void {
-    const ends = this.#ends.get(topic)
-    if (ends === undefined) this.#ends.set(topic, new Map([[partition, offset]]))
-    else ends.set(partition, offset)
   }
 }
 

@@ -1,5 +1,7 @@
 import { TidemarkError } from '../../../errors.ts'
-import { type Clock, pause } from '../../../internal/clock.ts'
+import type { Clock } from '../../../internal/clock.ts'
+import { crashPoint } from '../../../internal/crash-point.ts'
+import { deferred } from '../../../internal/deferred.ts'
 import { appendUnderWay, brokerClosed, noSuchPartition, streamFenced } from '../../../message/broker-error.ts'
 import { type Coordinate, compareCoordinates, formatCoordinate } from '../../../message/coordinate.ts'
 import { checkPage, lastCoordinate } from '../../../message/page.ts'
@@ -47,13 +49,16 @@ export class KafkaAppender implements Appender {
   #refused = new Set<string>()
   #doubt = false
   #busy = false
-  #closed = false
+  readonly #closing = new AbortController()
+  /** Rejects at the close. */
+  readonly #cut = deferred<never>()
 
   private constructor(parts: KafkaAppenderParts) {
-    const { clock, cluster, transactionalId, transactionTimeoutMs, deliveryTimeoutMs } = parts
     this.#parts = parts
-    this.#session = new ProducerSession({ cluster, clock, transactionalId, transactionTimeoutMs, patienceMs: deliveryTimeoutMs })
-    this.#sender = new BatchSender({ ...parts, session: this.#session, lane: this.#lane })
+    this.#cut.promise.catch(() => undefined)
+    const common = { ...parts, lane: this.#lane, closing: this.#closing.signal }
+    this.#session = new ProducerSession({ ...common, patienceMs: parts.deliveryTimeoutMs })
+    this.#sender = new BatchSender({ ...common, session: this.#session })
   }
 
   /** Rejects with `BROKER_FENCED` when the stream is fenced by transactions and has a newer owner. */
@@ -74,12 +79,11 @@ export class KafkaAppender implements Appender {
   }
 
   async append(page: readonly SequencedRecord[]): Promise<readonly Refusal[]> {
-    if (this.#closed) throw brokerClosed('appender')
+    if (this.#closing.signal.aborted) throw brokerClosed('appender')
     if (this.#busy) throw appendUnderWay()
     this.#busy = true
     try {
-      if (this.#doubt) await this.#begin()
-      return await this.#append(page)
+      return await Promise.race([this.#appendOrBegin(page), this.#cut.promise])
     } catch (error) {
       if (TidemarkError.is(error, 'BROKER_FENCED') && this.#doubt) throw await this.#fenced(error)
       if (!(error instanceof SequenceLost)) throw error
@@ -104,9 +108,11 @@ export class KafkaAppender implements Appender {
     })
   }
 
+  /** An append under way rejects at once; what was sent of its page may be in the log, and nothing more is sent. */
   async close(): Promise<void> {
-    if (this.#closed) return
-    this.#closed = true
+    if (this.#closing.signal.aborted) return
+    this.#closing.abort()
+    this.#cut.reject(brokerClosed('appender'))
     this.#parts.cluster.endLane(this.#lane)
     this.#parts.closed(this)
   }
@@ -119,8 +125,10 @@ export class KafkaAppender implements Appender {
   async #begin(): Promise<void> {
     const { cluster, claim, transactionalId } = this.#parts
     await this.#session.open()
+    crashPoint('kafka:after-fence')
     this.#sender.restart()
     const owner = transactionalId === null ? null : await claimStream(cluster, transactionalId, claim)
+    crashPoint('kafka:after-claim')
     this.#tail = await this.#readTail()
     this.#acked = null
     this.#refused.clear()
@@ -143,6 +151,11 @@ export class KafkaAppender implements Appender {
     }
   }
 
+  async #appendOrBegin(page: readonly SequencedRecord[]): Promise<readonly Refusal[]> {
+    if (this.#doubt) await this.#begin()
+    return this.#append(page)
+  }
+
   async #append(page: readonly SequencedRecord[]): Promise<readonly Refusal[]> {
     const { claim, maxRecordBytes, limits } = this.#parts
     // Repeats go first: what was appended before must not be refused now because a limit has changed.
@@ -156,23 +169,8 @@ export class KafkaAppender implements Appender {
     refusals.push(...(await this.#sender.send(queues)))
     await this.#session.end(true)
     this.#doubt = false
-    const ends = this.#sender.takeEnds()
-    if (this.#session.transactional) await this.#untilVisible(ends)
     this.#noteAcked(page, refusals)
     return refusals.sort((a, b) => a.index - b.index)
-  }
-
-  /** A commit is durable before readers see it: the marks that end the transaction are written to the partitions after it. */
-  async #untilVisible(ends: ReadonlyMap<string, ReadonlyMap<number, number>>): Promise<void> {
-    const { cluster, clock } = this.#parts
-    const until = clock.elapsed() + this.#parts.deliveryTimeoutMs
-    for (const [topic, partitions] of ends) {
-      for (;;) {
-        const seen = await listOffsets(cluster, clock, topic, 'latest', [...partitions.keys()])
-        if ([...partitions].every(([partition, end]) => seen.get(partition)! >= end) || clock.elapsed() >= until) break
-        await pause(clock, 2)
-      }
-    }
   }
 
   /** `places`: of each record in its page. Rejects, before anything is sent, with `TOPIC_UNKNOWN` or `TOPIC_MISMATCH`. */
