@@ -76,6 +76,7 @@ export class BatchSender {
     this.#measured = new Set()
     const until = clock.elapsed() + deliveryTimeoutMs
     for (let failures = 0; ;) {
+      if (closing.aborted) throw brokerClosed('appender')
       const left = queues.filter((queue) => !queue.isEmpty)
       if (left.length === 0) return refusals
       const trouble = await this.#round(left, refusals)
