@@ -66,7 +66,6 @@ describe.skipIf(kafkaAvailable.missing)(`killed between two steps on Kafka${kafk
       aggregate,
       kafka: { brokers: kafka.brokers, ...options },
       relay,
-      partitions,
       outbox: { leaseMs: 400, pageSize: 20 },
     })
     workers.push(worker)
@@ -92,6 +91,7 @@ describe.skipIf(kafkaAvailable.missing)(`killed between two steps on Kafka${kafk
   test('a consumer, at every point: the next one goes on, every effect happens once, in order, and what fails is parked once', async () => {
     const aggregate = kafka.name('crash')
     const topic = `outbox.event.${aggregate}`
+    await broker.topics([{ name: topic, partitions }])
     const producer = await start(aggregate, {}, true)
     await publish(producer, aggregate)
     await until('everything is sent', () => sent(producer))

@@ -74,9 +74,9 @@ describe.skipIf(kafkaAvailable.missing)(`a consumer on Kafka that is frozen for 
         url,
         kafka: { brokers: kafka.brokers, groupProtocol },
         aggregate,
-        partitions,
         consumer: { sessionTimeoutMs },
       }
+      await broker.topics([{ name: `outbox.event.${aggregate}`, partitions }])
       const producer = await start({ ...settings, relay: true })
       const publish = async (times: number): Promise<void> => {
         for (let i = 0; i < times; i++) {
