@@ -1,10 +1,17 @@
 import { TidemarkError } from '../errors.ts'
 import { crashPoint } from '../internal/crash-point.ts'
-import type { Appender, SequencedRecord } from '../message/port.ts'
+import { deferred } from '../internal/deferred.ts'
+import type { Appender, SequencedRecord, StreamClaim } from '../message/port.ts'
 import type { Maintenance, OutboxPage, RelayStream, Tick } from './port.ts'
 import { type RelayCommand, type RelayEvent, RelayMachine, type RelayNotice } from './relay-machine.ts'
 import type { RelaySettings, RelayStatus } from './relay.ts'
 import { Rest } from './rest.ts'
+
+/**
+ * From `stop` on the broker gets so long for each answer: a consumer's default `drainMs`. In an outage a page is given back then, and the next owner sends
+ * it. Shorter, and a slow broker would make a clean stop end in repeats; longer, and whoever stops a process kills it first.
+ */
+const stopPatienceMs = 5_000
 
 /** Carries out the commands of the machine on store and broker, one after the other, and tells the others that the owner lives. */
 export class RelayRun {
@@ -15,6 +22,9 @@ export class RelayRun {
   #appender: Appender | null = null
   #maintenance: Maintenance | null = null
   #endBeat: () => void = () => undefined
+  #stopped = false
+  /** Told of `stop` while an answer of the broker is waited for. */
+  #onStop: () => void = () => undefined
   /** The beat found another owner. */
   #superseded = false
   #status: RelayStatus = { phase: 'starting', epoch: null, tick: null, published: 0, error: null }
@@ -50,6 +60,9 @@ export class RelayRun {
   stop(): void {
     this.#machine.stop()
     this.#rest.end()
+    if (this.#stopped) return
+    this.#stopped = true
+    this.#onStop()
   }
 
   wake(): void {
@@ -78,7 +91,7 @@ export class RelayRun {
         return this.#takeOver()
       case 'open-appender': {
         await this.#appender?.close()
-        this.#appender = await this.#settings.broker.appender(command.claim)
+        this.#appender = await this.#openAppender(command.claim)
         crashPoint('relay:after-broker-read')
         return { kind: 'opened', last: this.#appender.last }
       }
@@ -133,12 +146,41 @@ export class RelayRun {
     return { kind: 'taken', state }
   }
 
+  async #openAppender(claim: StreamClaim): Promise<Appender> {
+    const opening = this.#settings.broker.appender(claim)
+    try {
+      return await this.#answered(opening)
+    } catch (error) {
+      // It may still come.
+      void opening.then((late) => late.close()).catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** What the broker answers. Rejects when it takes too long after `stop`. */
+  async #answered<T>(answer: Promise<T>): Promise<T> {
+    const late = deferred<never>()
+    let cancel = (): void => undefined
+    this.#onStop = () => {
+      cancel = this.#settings.clock.after(stopPatienceMs, () => {
+        late.reject(new TidemarkError('BROKER_UNREACHABLE', `The broker did not answer within ${stopPatienceMs} ms after the stop.`))
+      })
+    }
+    if (this.#stopped) this.#onStop()
+    try {
+      return await Promise.race([answer, late.promise])
+    } finally {
+      this.#onStop = () => undefined
+      cancel()
+    }
+  }
+
   #readPage(tick: Tick, after: string): Promise<OutboxPage> {
     return this.#stream!.page(tick, after, this.#settings.pageSize)
   }
 
   async #send(records: readonly SequencedRecord[], tick: Tick, prefetch: string | null): Promise<RelayEvent> {
-    const appended = this.#appender!.append(records)
+    const appended = this.#answered(this.#appender!.append(records))
     const next = prefetch === null ? null : this.#readPage(tick, prefetch)
     // Both are awaited to the end: whichever fails, nothing of the other may still be under way when the connection is given back.
     const outcomes = Promise.allSettled([appended, next])
@@ -162,7 +204,7 @@ export class RelayRun {
   async #describeOne(name: string): Promise<number | { refused: string }> {
     const { broker, topics } = this.#settings
     try {
-      const [topic] = await broker.topics([topics.find((spec) => spec.name === name) ?? { name }])
+      const [topic] = await this.#answered(broker.topics([topics.find((spec) => spec.name === name) ?? { name }]))
       return topic!.partitions
     } catch (error) {
       if (TidemarkError.is(error, 'TOPIC_UNKNOWN')) return { refused: error.message }

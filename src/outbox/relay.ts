@@ -35,7 +35,10 @@ export type RelayOccurrence = RelayNotice | MaintenanceEvent
 
 /** A running relay. */
 export interface Relay {
-  /** Publishes what is committed by now, as far as broker and database answer, and gives everything back. */
+  /**
+   * Publishes what is committed by now, and gives everything back. A broker that does not answer for 5 seconds is waited for no longer: what it did not
+   * take stays in the outbox, and the next relay sends it.
+   */
   stop(): Promise<void>
   /** Resolves after `stop`. Rejects with what ended the relay: `RELAY_RESTORED_DATABASE`, `RELAY_FENCED`, a wrong setting. */
   readonly done: Promise<void>

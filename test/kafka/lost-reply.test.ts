@@ -1,13 +1,18 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type KafkaCluster, startKafka } from '../../servers/kafka.ts'
 import { type KafkaBroker, type KafkaBrokerOptions, kafka } from '../../src/drivers/kafka/index.ts'
+import { PostgresOutboxStore } from '../../src/drivers/postgres/postgres-outbox-store.ts'
+import { type Clock, systemClock } from '../../src/internal/clock.ts'
 import type { SequencedRecord } from '../../src/message/port.ts'
+import { type Relay, runRelay } from '../../src/outbox/index.ts'
 import { countedRecord, sequence } from '../consumer/support/consumer-database.ts'
 import { ownKafkaAvailable, uniqueName } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import type { RequestName } from './support/kafka-frames.ts'
 import { type Fate, KafkaProxy } from './support/kafka-proxy.ts'
 import { loadDatabase } from './support/load.ts'
+import { makeWorker } from './support/make-worker.ts'
+import { publishOnce } from './support/publish-changes.ts'
 import { type RunningLoad, runLoad } from './support/running-load.ts'
 import { cleanWire, readWire, wireOutcome } from './support/wire.ts'
 
@@ -78,6 +83,53 @@ describe.skipIf(ownKafkaAvailable.missing)(`replies of Kafka that are lost${ownK
       expect(wireOutcome(wire)).toEqual(cleanWire(pages * keys.length * 2))
     })
   })
+
+  test.each([
+    ['without a fence', false],
+    ['with its stream fenced', true],
+  ])(
+    'a relay that is stopped while no reply comes gives its page back in time, and the next one sends it (%s)',
+    async (_, fenceStreams) => {
+      const aggregate = uniqueName('stopped')
+      const publisher = makeWorker({ url: database.url, kafka: { brokers: cluster.brokers }, aggregate })
+      const publish = () =>
+        publishOnce(
+          publisher.service,
+          aggregate,
+          keys.map((key) => ({ key, count: 2 })),
+        )
+      const pending = async (): Promise<number> => (await publisher.service.status()).outbox.pending
+      const start = async (clock: Clock): Promise<Relay> => {
+        const broker = kafka({ brokers: proxy.brokers, fenceStreams })
+        brokers.push(broker)
+        return runRelay({ store: new PostgresOutboxStore({ database: database.database }), broker, leaseMs: 500, clock })
+      }
+      await publish()
+      // Its five seconds are half of one.
+      const stopped = await start({ ...systemClock, after: (ms, fn) => systemClock.after(ms / 10, fn) })
+      await until('the first page is sent', async () => (await pending()) === 0)
+      let asked = 0
+      proxy.fateOf = ({ request }) => {
+        if (request === 'produce') asked += 1
+        return 'swallow'
+      }
+      await publish()
+      if (fenceStreams) await until('it waits', async () => (await pending()) > 0)
+      else await until('a page was sent in vain', () => asked > 0)
+      const since = performance.now()
+      await stopped.stop()
+      // Far below the time for a request or a delivery.
+      expect(performance.now() - since).toBeLessThan(5_000)
+      expect(await pending()).toBeGreaterThan(0)
+      await expect(stopped.done).resolves.toBeUndefined()
+      proxy.mend()
+      await using relay = await start(systemClock)
+      await until('everything is sent', async () => (await pending()) === 0)
+      expect(relay.status().error).toBeNull()
+      expect(wireOutcome(await readWire({ brokers: cluster.brokers }, `outbox.event.${aggregate}`))).toEqual(cleanWire(4 * keys.length))
+      await publisher.stop()
+    },
+  )
 
   async function load(options: Partial<KafkaBrokerOptions>): Promise<RunningLoad> {
     const started = await runLoad(database, seed, { brokers: proxy.brokers, ...options })
