@@ -8,18 +8,27 @@ const usualVersion = '4.1.2'
  */
 export const kafkaVersion: string = process.env['TIDEMARK_KAFKA_VERSION'] ?? usualVersion
 
+/**
+ * Groups by the protocol of KIP-848. In 3.8 and 3.9 they are a preview, to be asked for. In 3.7 they are too, but that coordinator keeps the offsets
+ * of a topic that is deleted, so that nobody should ask for it.
+ */
+export const consumerGroups: 'there' | 'preview' | 'missing' = /^3\.[0-7]\./.test(kafkaVersion)
+  ? 'missing'
+  : kafkaVersion.startsWith('3.')
+    ? 'preview'
+    : 'there'
+
 /** The relay that is not ours, for interoperation and comparison. */
 export const debeziumVersion = '3.4.0.Final'
 
 // Kafka's programs log by slf4j 1.7 and bring log4j at most; without this bridge they say nothing, not even why they did not start.
 const logBridge = 'org.apache.logging.log4j:log4j-slf4j-impl:2.24.3'
 
-/** Apache Kafka: the broker, and its command-line tools. */
-export const kafkaJars: JarSet = {
-  name: 'kafka',
-  version: kafkaVersion,
-  artifacts: [`org.apache.kafka:kafka_2.13:${kafkaVersion}`, `org.apache.kafka:kafka-tools:${kafkaVersion}`, logBridge],
-}
+/** Apache Kafka: the broker. */
+export const kafkaJars: JarSet = kafkaOf(kafkaVersion)
+
+/** Its command-line tools, which work with older brokers, too. */
+export const toolJars: JarSet = kafkaOf(usualVersion)
 
 /** Kafka Connect with Debezium's Postgres connector, which holds the outbox router too. */
 export const connectJars: JarSet = {
@@ -31,4 +40,9 @@ export const connectJars: JarSet = {
     `io.debezium:debezium-connector-postgres:${debeziumVersion}`,
     logBridge,
   ],
+}
+
+function kafkaOf(version: string): JarSet {
+  const artifacts = [`org.apache.kafka:kafka_2.13:${version}`, `org.apache.kafka:kafka-tools:${version}`, logBridge]
+  return { name: 'kafka', version, artifacts }
 }

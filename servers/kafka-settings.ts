@@ -1,4 +1,4 @@
-import { kafkaVersion } from './jar-sets.ts'
+import { consumerGroups } from './jar-sets.ts'
 
 /** Where one node of a cluster listens, fixed for its life. */
 export interface NodePlace {
@@ -24,7 +24,7 @@ const protocols: Readonly<Record<string, string>> = { [controllerListener]: 'PLA
 
 /** What a node of the cluster is set to, before the wishes of the caller. Chosen so that tests do not wait. */
 export function nodeSettings(place: NodePlace, cluster: readonly NodePlace[]): Settings {
-  return { ...addresses(place, cluster), ...replication(cluster.length), ...quick, ...(kafkaVersion.startsWith('3.') ? ofKafka3 : {}) }
+  return { ...addresses(place, cluster), ...replication(cluster.length), ...quick, ...(consumerGroups === 'preview' ? preview : {}) }
 }
 
 function addresses({ ports, proxyPorts, directory, id }: NodePlace, cluster: readonly NodePlace[]): Settings {
@@ -96,8 +96,7 @@ const quick: Settings = {
   'log.cleaner.dedupe.buffer.size': 8 * 1024 * 1024,
 }
 
-/** KIP-848 is a preview there, to be asked for. */
-const ofKafka3: Settings = { 'group.coordinator.rebalance.protocols': 'classic,consumer' }
+const preview: Settings = { 'group.coordinator.rebalance.protocols': 'classic,consumer' }
 
 /** Settings as a file of Java properties. */
 export function propertiesFile(settings: Settings): string {

@@ -11,7 +11,7 @@ import { once } from 'node:events'
 import { text } from 'node:stream/consumers'
 import { ClassArchive } from './class-archive.ts'
 import { startChild } from './child.ts'
-import { kafkaJars } from './jar-sets.ts'
+import { toolJars } from './jar-sets.ts'
 import { logFlags } from './java-log.ts'
 import { type Speed, javaCommand, speedFlags } from './java-process.ts'
 import { jars } from './maven.ts'
@@ -57,7 +57,7 @@ export interface ToolResult {
 
 /** Runs one of Kafka's programs to its end. A failure is a result too: look at `code`. */
 export async function kafkaTool(tool: KafkaTool, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> {
-  const folder = await jars(kafkaJars)
+  const folder = await jars(toolJars)
   const flags = [...speedFlags[options.speed ?? 'quick'], ...logFlags('warn'), ...new ClassArchive(folder).flags]
   const program = { jars: folder, mainClass: mainClasses[tool], args, heapMb: options.heapMb ?? 256, flags }
   const child = await startChild(javaCommand(program), { stdio: 'pipe' })

@@ -1,4 +1,5 @@
 import { describe } from 'vitest'
+import { consumerGroups } from '../../servers/jar-sets.ts'
 import { brokerCases, exercise } from '../../src/conformance/index.ts'
 import { kafkaAvailable, testKafka } from '../support/kafka.ts'
 import { kafkaSubject } from './kafka-subject.ts'
@@ -6,7 +7,7 @@ import { vitestRunner } from './vitest-runner.ts'
 
 const subjects = {
   'the classic protocol': {},
-  'the protocol of KIP-848': { groupProtocol: 'consumer' },
+  ...(consumerGroups === 'missing' ? {} : { 'the protocol of KIP-848': { groupProtocol: 'consumer' } as const }),
   'fenced streams': { fenceStreams: true },
 } as const
 

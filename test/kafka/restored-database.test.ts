@@ -3,7 +3,7 @@ import { kafka } from '../../src/drivers/kafka/index.ts'
 import { PostgresOutboxOperations } from '../../src/drivers/postgres/postgres-outbox-operations.ts'
 import { topicOf } from '../../src/message/topic.ts'
 import { type RebaseReport, rebase } from '../../src/outbox/index.ts'
-import { type TestKafka, kafkaAvailable, testKafka } from '../support/kafka.ts'
+import { type TestKafka, groupProtocols, kafkaAvailable, testKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import { databaseCopies } from './support/database-copies.ts'
 import { type Worker, makeWorker } from './support/make-worker.ts'
@@ -109,7 +109,7 @@ describe.skipIf(kafkaAvailable.missing)(`a restored database${kafkaAvailable.not
     })
   })
 
-  test.each(['classic', 'consumer'] as const)(
+  test.each(groupProtocols)(
     'of a consumer goes on from its own position, whatever Kafka has noted: effects once in that database (group protocol %s)',
     async (groupProtocol) => {
       const [aggregate, group] = [cluster.name('restored'), cluster.name('group')]

@@ -10,7 +10,7 @@
  */
 import { randomUUID } from 'node:crypto'
 import { afterAll, inject } from 'vitest'
-import { kafkaJars } from '../../servers/jar-sets.ts'
+import { consumerGroups, kafkaJars } from '../../servers/jar-sets.ts'
 import { type KafkaCluster, type KafkaOptions, givenBrokers, startKafka } from '../../servers/kafka.ts'
 import { hasJars } from '../../servers/maven.ts'
 import { askForBroker } from './shared-broker.ts'
@@ -30,6 +30,9 @@ export interface TestKafka {
  */
 export const ownKafkaAvailable = await ownKafkaState()
 export const kafkaAvailable = givenBrokers() === null ? ownKafkaAvailable : { missing: false, note: '' }
+
+/** Those that the broker has: KIP-848 is not to be had everywhere. */
+export const groupProtocols = consumerGroups === 'missing' ? (['classic'] as const) : (['classic', 'consumer'] as const)
 
 async function ownKafkaState(): Promise<{ readonly missing: boolean; readonly note: string }> {
   const java = systemPackage('java')

@@ -1,6 +1,6 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { KafkaCluster } from '../../../servers/kafka.ts'
-import { ownKafka, ownKafkaAvailable, uniqueName } from '../../support/kafka.ts'
+import { groupProtocols, ownKafka, ownKafkaAvailable, uniqueName } from '../../support/kafka.ts'
 import { until } from '../../support/until.ts'
 import { TestProcess, share } from './support/group-member.ts'
 
@@ -24,7 +24,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`groups on a broker in trouble${ownKa
     await Promise.all(processes.splice(0).map((one) => one.close()))
   })
 
-  describe.each(['classic', 'consumer'] as const)('by the protocol %s', (protocol) => {
+  describe.each(groupProtocols)('by the protocol %s', (protocol) => {
     const place = async (sessionTimeoutMs: number) => {
       const topic = uniqueName('t')
       await process().createTopic(topic, 4)

@@ -1,7 +1,7 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { kafkaTool } from '../../../servers/tools.ts'
 import { deferred } from '../../../src/internal/deferred.ts'
-import { type TestKafka, kafkaAvailable, testKafka } from '../../support/kafka.ts'
+import { type TestKafka, groupProtocols, kafkaAvailable, testKafka } from '../../support/kafka.ts'
 import { until } from '../../support/until.ts'
 import { TestProcess, rejection, share } from './support/group-member.ts'
 
@@ -22,7 +22,7 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
     return one
   }
 
-  describe.each(['classic', 'consumer'] as const)('by the protocol %s', (protocol) => {
+  describe.each(groupProtocols)('by the protocol %s', (protocol) => {
     /** A topic and a group of the test's own. */
     const place = async (partitions = 8) => {
       const topic = kafka.name('t')
