@@ -30,7 +30,7 @@ export interface ClusterPartition {
   readonly leaderEpoch: number
 }
 
-const coordinatorPatienceMs = 10_000
+const patienceMs = 10_000
 const coordinatorMoves: ReadonlySet<string> = new Set(['NOT_COORDINATOR', 'COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS'])
 
 export type CoordinatorKind = 'group' | 'transaction'
@@ -101,7 +101,7 @@ export class Cluster {
     ask: (coordinator: Node) => Promise<Reply>,
     codeOf: (reply: Reply) => number,
   ): Promise<Reply> {
-    const until = this.#clock.elapsed() + coordinatorPatienceMs
+    const until = this.#clock.elapsed() + patienceMs
     for (;;) {
       const late = this.#clock.elapsed() >= until
       try {
@@ -140,12 +140,15 @@ export class Cluster {
     return topics
   }
 
-  /** The node that takes changes of topics. */
+  /** The node that takes changes of topics. A broker that comes back answers before the cluster has let it in: waits some seconds for that. */
   async controller(): Promise<Node> {
-    const reply = await this.callAny(metadataV12.api, [[], false, false])
-    const found = reply.brokers.find(({ nodeId }) => nodeId === reply.controllerId) ?? reply.brokers[0]
-    if (found === undefined) throw new TidemarkError('BROKER_UNREACHABLE', 'The Kafka cluster has no broker at the moment.')
-    return { id: found.nodeId, host: found.host, port: found.port }
+    for (const until = this.#clock.elapsed() + patienceMs; ;) {
+      const reply = await this.callAny(metadataV12.api, [[], false, false])
+      const found = reply.brokers.find(({ nodeId }) => nodeId === reply.controllerId) ?? reply.brokers[0]
+      if (found !== undefined) return { id: found.nodeId, host: found.host, port: found.port }
+      if (this.#clock.elapsed() >= until) throw new TidemarkError('BROKER_UNREACHABLE', 'The Kafka cluster has no broker at the moment.')
+      await pause(this.#clock, 50)
+    }
   }
 
   /** The versions of an API that the brokers speak, or `null`. */
@@ -167,7 +170,7 @@ export class Cluster {
 
   /** The first one to ask makes the brokers create the topic behind it, which takes them a moment. */
   async #findCoordinator(kind: CoordinatorKind, key: string): Promise<Node> {
-    const until = this.#clock.elapsed() + coordinatorPatienceMs
+    const until = this.#clock.elapsed() + patienceMs
     for (;;) {
       try {
         return await this.#askForCoordinator(kind, key)
