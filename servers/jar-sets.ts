@@ -21,7 +21,8 @@ export const consumerGroups: 'there' | 'preview' | 'missing' = /^3\.[0-7]\./.tes
 /** The relay that is not ours, for interoperation and comparison. */
 export const debeziumVersion = '3.4.0.Final'
 
-// Kafka's programs log by slf4j 1.7 and bring log4j at most; without this bridge they say nothing, not even why they did not start.
+// Kafka's programs log by slf4j 1.7 and bring log4j at most; without this bridge they say nothing, not even why they did not start. Those before 4.0
+// bring one of their own.
 const logBridge = 'org.apache.logging.log4j:log4j-slf4j-impl:2.24.3'
 
 /** Apache Kafka: the broker. */
@@ -43,6 +44,6 @@ export const connectJars: JarSet = {
 }
 
 function kafkaOf(version: string): JarSet {
-  const artifacts = [`org.apache.kafka:kafka_2.13:${version}`, `org.apache.kafka:kafka-tools:${version}`, logBridge]
-  return { name: 'kafka', version, artifacts }
+  const programs = [`org.apache.kafka:kafka_2.13:${version}`, `org.apache.kafka:kafka-tools:${version}`]
+  return { name: 'kafka', version, artifacts: version.startsWith('3.') ? programs : [...programs, logBridge] }
 }

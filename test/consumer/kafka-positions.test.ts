@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { TidemarkError } from '../../src/errors.ts'
-import { kafkaAvailable, testKafka } from '../support/kafka.ts'
+import { groupProtocols, kafkaAvailable, testKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import { consumerDatabase, sequence } from './support/consumer-database.ts'
 import { type KafkaTopic, kafkaTopics } from './support/kafka-topic.ts'
@@ -45,7 +45,7 @@ describe.skipIf(kafkaAvailable.missing)(`positions in Kafka${kafkaAvailable.note
     expect(await effectsOf(topic)).toEqual(sequence(15))
   })
 
-  describe.each(['classic', 'consumer'] as const)('in a topic that was deleted and made again, by the group protocol %s,', (protocol) => {
+  describe.each(groupProtocols)('in a topic that was deleted and made again, by the group protocol %s,', (protocol) => {
     const mismatch = {
       code: 'TOPIC_MISMATCH',
       message: expect.stringMatching(/deleted and made again.*delete its old rows: delete from consumer_position where/),

@@ -15,7 +15,7 @@ import { publishOnce } from './support/publish-changes.ts'
 
 type Sasl = NonNullable<KafkaBrokerOptions['sasl']>
 
-const password = 'correct-horse "battery" \\staple'
+const password = 'correct-horse-battery-staple'
 const wrong = 'wrong-horse-battery'
 const secrets = ['horse', 'battery', 'staple']
 
