@@ -52,8 +52,11 @@ export class PostgresRelayStream implements RelayStream {
 
   async page(tick: Tick, after: string, limit: number): Promise<OutboxPage> {
     const { session, scope } = this.#owner
-    const [found, holding] = await session.run([relay.page(scope, { ...tick, after, limit }), relay.holding(scope, tick.tick)])
-    return this.#owner.page(found!.rows, holding!.rows, after, limit)
+    const [found, holding] = await session.run([
+      relay.copied(relay.page(scope, { ...tick, after, limit })),
+      relay.holding(scope, tick.tick),
+    ])
+    return this.#owner.page(found!.copied!, holding!.rows, after, limit)
   }
 
   async checkpoint(tick: Tick, page: OutboxPage): Promise<boolean> {

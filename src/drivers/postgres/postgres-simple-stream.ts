@@ -43,8 +43,8 @@ export class PostgresSimpleStream implements RelayStream {
 
   async page(_tick: Tick, after: string, limit: number): Promise<OutboxPage> {
     const { session, scope } = this.#owner
-    const [found, holding] = await session.run([simple.pageSimple(scope, after, limit), relay.holding(scope, 0)])
-    return this.#owner.page(found!.rows, holding!.rows, after, limit)
+    const [found, holding] = await session.run([relay.copied(simple.pageSimple(scope, after, limit)), relay.holding(scope, 0)])
+    return this.#owner.page(found!.copied!, holding!.rows, after, limit)
   }
 
   checkpoint(_tick: Tick, { rows, held }: OutboxPage): Promise<boolean> {

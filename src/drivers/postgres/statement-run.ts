@@ -3,12 +3,15 @@ import { TidemarkError } from '../../errors.ts'
 import type { Row } from '../../message/transaction.ts'
 import { prepareValue } from 'pg/lib/utils.js'
 import { type Parse, type ParserOf, ownParser } from './column-parsers.ts'
+import { GrowingBuffer } from './growing-buffer.ts'
 import { WireWriter } from './wire-writer.ts'
 
 /** One statement with `$1`-style parameters. */
 export interface Statement {
   readonly text: string
   readonly params?: readonly unknown[]
+  /** It is a `COPY … TO STDOUT`, whose bytes are wanted as they come. `copied` writes one. */
+  readonly copies?: boolean
 }
 
 /** A statement whose parameters are already in wire form, so that sending it cannot fail half-way. */
@@ -16,11 +19,12 @@ export interface PreparedStatement {
   readonly text: string
   readonly values: readonly (string | Buffer | null)[]
   readonly parserOf: ParserOf
+  readonly copies: boolean
 }
 
 /** Brings the parameters into wire form. Throws what `pg` throws for a value that has none. `parserOf` reads the columns of the answer. */
-export function prepareStatement({ text, params = [] }: Statement, parserOf: ParserOf = ownParser): PreparedStatement {
-  return { text, values: params.map(prepareValue), parserOf }
+export function prepareStatement({ text, params = [], copies = false }: Statement, parserOf: ParserOf = ownParser): PreparedStatement {
+  return { text, values: params.map(prepareValue), parserOf, copies }
 }
 
 /** What one statement of a run answered. */
@@ -30,6 +34,8 @@ export interface StatementResult<R extends Row = Row> {
   readonly command: string
   /** Rows inserted, updated, deleted or returned. */
   readonly count: number
+  /** What a statement that `copies` sent, one piece after the other. */
+  readonly copied?: Buffer
 }
 
 /** Why a statement of a run did not run: an earlier one failed, and the server skips the rest. */
@@ -42,6 +48,9 @@ export class StatementSkipped extends Error {
 
 /** The server says it, too, when it is told that no rows come. */
 const copyRefused = 'COPY FROM STDIN and TO STDOUT are not possible through tx.query; use tx.raw'
+
+/** To begin with; it grows beyond. */
+const usualCopyBytes = 65_536
 
 interface Field {
   readonly name: string
@@ -73,7 +82,8 @@ export class StatementRun implements Submittable {
   #rows: Row[] = []
   #fields: readonly Field[] | null = null
   #parsers: Parse[] = []
-  #copied = false
+  #refusedCopy = false
+  #copied: GrowingBuffer | null = null
   #finished: () => void = () => undefined
   /** Resolves when the server is ready for the next run, after all results were delivered. Never rejects. */
   readonly done: Promise<void>
@@ -119,9 +129,10 @@ export class StatementRun implements Submittable {
   }
 
   handleCommandComplete(message: { text: string }): void {
-    if (this.#copied) return this.#settle(new TidemarkError('INPUT_INVALID', copyRefused), null)
+    if (this.#refusedCopy) return this.#settle(new TidemarkError('INPUT_INVALID', copyRefused), null)
     const words = message.text.split(' ')
-    this.#settle(null, { rows: this.#rows, command: words[0]!, count: Number(words.at(-1)) || 0 })
+    const result = { rows: this.#rows, command: words[0]!, count: Number(words.at(-1)) || 0 }
+    this.#settle(null, this.#copied === null ? result : { ...result, copied: this.#copied.bytes })
   }
 
   handleEmptyQuery(): void {
@@ -149,15 +160,17 @@ export class StatementRun implements Submittable {
     if (this.#next === this.#statements.length - 1) connection.sync()
   }
 
-  /** Rows of `COPY … TO STDOUT`, which a run has no place for either. */
-  handleCopyData(): void {
-    this.#copied = true
+  /** Rows of `COPY … TO STDOUT`, which has a place here only where it was asked for. `pg` uses the memory of a chunk again, so it is copied at once. */
+  handleCopyData({ chunk }: { readonly chunk: Buffer }): void {
+    if (!this.#statements[this.#next]!.copies) this.#refusedCopy = true
+    else (this.#copied ??= new GrowingBuffer(usualCopyBytes)).append(chunk)
   }
 
   #settle(error: unknown, result: StatementResult | null): void {
     const at = this.#next++
     this.#rows = []
-    this.#copied = false
+    this.#refusedCopy = false
+    this.#copied = null
     if (!isRepeat(this.#statements[this.#next], this.#statements[at])) this.#fields = null
     this.#deliver[at]?.(error, result)
   }

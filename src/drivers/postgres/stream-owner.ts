@@ -2,7 +2,7 @@ import { crashPoint } from '../../internal/crash-point.ts'
 import type { CrashPoint } from '../../internal/crash-points.ts'
 import type { Row } from '../../message/transaction.ts'
 import type { HeldRow, OutboxPage, OwnerClaim, RefusedRow } from '../../outbox/port.ts'
-import { isFull, outboxRow } from './outbox-row.ts'
+import { readPage } from './page-reader.ts'
 import { holdingFilter } from './parked-keys.ts'
 import * as relay from './queries/relay.ts'
 import type { StreamScope } from './queries/relay.ts'
@@ -54,13 +54,10 @@ export class StreamOwner {
   }
 
   /** The page that was read behind `after`: the rows of parked keys apart, those that are skipped left out. */
-  page(found: readonly Row[], holding: readonly Row[], after: string, limit: number): OutboxPage {
-    const { sent, held } = holdingFilter(
-      found.filter(({ skipped }) => skipped !== true),
-      holding,
-    )
-    const last = (found.at(-1)?.seq as string | undefined) ?? after
-    return { rows: sent.map(outboxRow), held: held.map(outboxRow), last, full: isFull(found, limit) }
+  page(copied: Buffer, holding: readonly Row[], after: string, limit: number): OutboxPage {
+    const { rows, skipped, last, full } = readPage(copied, limit)
+    const { sent, held } = holdingFilter(skipped.size === 0 ? rows : rows.filter((row) => !skipped.has(row)), holding)
+    return { rows: sent, held, last: last ?? after, full }
   }
 
   /** Notes the held rows of a page. */

@@ -1,3 +1,4 @@
+import { TidemarkError } from '../../../errors.ts'
 import type { Statement } from '../statement-run.ts'
 
 /**
@@ -121,25 +122,48 @@ export const pageBytes = 4_000_000
  */
 export function page(scope: StreamScope, request: PageRequest): Statement {
   const { schema, stream } = scope
+  const [after, floorNew, limit] = [integer(request.after), integer(request.floorNew), integer(request.limit)]
+  const [prev, cur] = [snapshot(request.prev), snapshot(request.cur)]
   const held = `union all (select o.* from ${schema}.relay_held h join ${schema}.outbox o on o.seq = h.seq
-    where h.stream = ${stream} and h.release_tick = ${request.tick} and h.seq > $1 order by h.seq limit $4)`
+    where h.stream = ${stream} and h.release_tick = ${request.tick} and h.seq > ${after} order by h.seq limit ${limit})`
   const skipped = `exists (select from ${schema}.relay_skip s where s.stream = ${stream} and s.id = z.id)`
   return {
-    text: `select * from (
-      select z.seq, z.id, z.aggregatetype, z.aggregateid, z.type, z.payload, z.headers, z.created_at,
-        sum(octet_length(z.payload)) over (order by z.seq) as bytes ${request.skipping ? `, ${skipped} as skipped` : ''}
-      from (
-      (select o.* from pg_snapshot_xip($2::pg_snapshot) x cross join lateral
-        (select * from ${schema}.outbox o where o.xid = x and o.seq > $1 ${shard(scope)} order by o.seq limit $4) o
-        where pg_visible_in_snapshot(x, $3::pg_snapshot) order by o.seq limit $4)
+    text: `select ${pageColumns}, ${request.skipping ? skipped : 'false'} as skipped from (
+      select z.*, sum(octet_length(z.payload)) over (order by z.seq) as bytes from (
+      (select o.* from pg_snapshot_xip(${prev}) x cross join lateral
+        (select * from ${schema}.outbox o where o.xid = x and o.seq > ${after} ${shard(scope)} order by o.seq limit ${limit}) o
+        where pg_visible_in_snapshot(x, ${cur}) order by o.seq limit ${limit})
       union all
-      (select * from ${schema}.outbox o where o.seq > greatest($1::bigint, $5::bigint - 1) and o.xid >= pg_snapshot_xmax($2::pg_snapshot)
-        and pg_visible_in_snapshot(o.xid, $3::pg_snapshot) ${shard(scope)} order by o.seq limit $4)
+      (select * from ${schema}.outbox o where o.seq > greatest(${after}, ${floorNew} - 1) and o.xid >= pg_snapshot_xmax(${prev})
+        and pg_visible_in_snapshot(o.xid, ${cur}) ${shard(scope)} order by o.seq limit ${limit})
       ${request.releasing ? held : ''}) z
-      order by z.seq limit $4) y
-      where y.bytes - octet_length(y.payload) < ${pageBytes} order by y.seq`,
-    params: [request.after, request.prev, request.cur, request.limit, request.floorNew],
+      order by z.seq limit ${limit}) z
+      where z.bytes - octet_length(z.payload) < ${pageBytes} order by z.seq`,
   }
+}
+
+/** What `pageRows` reads, and in this order. */
+export const pageColumns =
+  'z.seq, z.id::text as id, z.aggregatetype, z.aggregateid, z.type, z.payload, z.headers, z.created_at, z.bytes::int as bytes'
+
+/** A statement that reads, as a copy in binary: a page comes as bytes, and its payloads are not written and read again as text. */
+export function copied({ text }: Statement): Statement {
+  return { text: `copy (${text}) to stdout (format binary)`, copies: true }
+}
+
+/** A copy takes no parameters, so values stand in its text. */
+export function integer(value: string | number): string {
+  if (!/^-?\d{1,19}$/.test(String(value))) throw notOurs(value)
+  return `${value}::bigint`
+}
+
+function snapshot(value: string): string {
+  if (!/^\d+:\d+:[\d,]*$/.test(value)) throw notOurs(value)
+  return `'${value}'::pg_snapshot`
+}
+
+function notOurs(value: string | number): TidemarkError {
+  return new TidemarkError('INPUT_INVALID', `Expected a number or a snapshot that Postgres has given; got ${JSON.stringify(value)}.`)
 }
 
 /** Keys whose rows are left out from `from_seq` on. Those released in this tick are not among them. */

@@ -1,5 +1,5 @@
 import type { Statement } from '../statement-run.ts'
-import { type StreamScope, pageBytes, shard } from './relay.ts'
+import { type StreamScope, integer, pageBytes, pageColumns, shard } from './relay.ts'
 
 /**
  * The statements of simple mode: rows are published in the order of their numbers and deleted. Writers lock their keys, so a row that is not
@@ -9,28 +9,26 @@ import { type StreamScope, pageBytes, shard } from './relay.ts'
  */
 
 /** Rows that wait to be published: neither held nor discarded. */
-function waiting(scope: StreamScope): string {
+function waiting(scope: StreamScope, after: string): string {
   const { schema } = scope
-  return `from ${schema}.outbox o where o.seq > $1 ${shard(scope)}
+  return `from ${schema}.outbox o where o.seq > ${integer(after)} ${shard(scope)}
     and not exists (select from ${schema}.relay_held h where h.stream = ${scope.stream} and h.seq = o.seq)
     and not exists (select from ${schema}.relay_discarded d where d.seq = o.seq)`
 }
 
 export function probeSimple(scope: StreamScope): Statement {
   return {
-    text: `select exists (select ${waiting(scope)} order by o.seq limit 1)
+    text: `select exists (select ${waiting(scope, '0')} order by o.seq limit 1)
       or exists (select from ${scope.schema}.relay_parked where stream = ${scope.stream} and releasing) as rows`,
-    params: ['0'],
   }
 }
 
 export function pageSimple(scope: StreamScope, after: string, limit: number): Statement {
   return {
-    text: `select * from (
+    text: `select ${pageColumns}, false as skipped from (
       select z.*, sum(octet_length(z.payload)) over (order by z.seq) as bytes from (
-        select o.seq, o.id, o.aggregatetype, o.aggregateid, o.type, o.payload, o.headers, o.created_at ${waiting(scope)} order by o.seq limit $2
-      ) z) y where y.bytes - octet_length(y.payload) < ${pageBytes} order by y.seq`,
-    params: [after, limit],
+        select o.* ${waiting(scope, after)} order by o.seq limit ${integer(limit)}
+      ) z) z where z.bytes - octet_length(z.payload) < ${pageBytes} order by z.seq`,
   }
 }
 
