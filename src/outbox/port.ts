@@ -110,7 +110,7 @@ export interface Probed {
 /**
  * The relay's side of one stream. Every method is a transaction of its own and, but for `takeOver`, acts only while the caller's epoch is the
  * stored one. A rejection leaves the outcome unknown: the caller closes the stream, opens it anew and takes over. One call at a time, except
- * for `beat`, and for a `page` that is asked for while the former page is being sent.
+ * for `beat`, and for what is asked for while a page is being sent: the `checkpoint` of the page before it, and then the `page` after it.
  */
 export interface RelayStream {
   /**

@@ -77,7 +77,7 @@ function sending(full = false) {
 test('one tick goes take-over, appender, probe, tick, page, topics, send, checkpoint, probe', () => {
   const { it, commands } = sending()
   expect(it.start()).toEqual({ kind: 'take-over' })
-  const rest = drive(it, { kind: 'sent', refusals: [], next: null }, { kind: 'checked', owned: true })
+  const rest = drive(it, { kind: 'sent', refusals: [], owned: true, next: null }, { kind: 'checked', owned: true })
   expect([...commands, ...rest].map(({ kind }) => kind)).toEqual([
     'open-appender',
     'probe',
@@ -97,19 +97,49 @@ test('an unfinished tick is gone on with before anything is looked for', () => {
   expect(next).toEqual({ kind: 'page', tick: { ...tick, doneSeq: '41' }, after: '41' })
 })
 
-test('the next page is read while a full one is sent, and used without asking again', () => {
+test('the next page is read while a full one is sent, and leaves at once while the full one is noted', () => {
   const { it, commands } = sending(true)
-  expect(commands.at(-1)).toMatchObject({ kind: 'send', prefetch: '2' })
-  const [checkpoint, send] = drive(it, { kind: 'sent', refusals: [], next: page([row(3)]) }, { kind: 'checked', owned: true })
-  expect(checkpoint).toMatchObject({ kind: 'checkpoint', page: { last: '2', full: true } })
-  expect(send).toMatchObject({ kind: 'send', prefetch: null })
+  expect(commands.at(-1)).toMatchObject({ kind: 'send', checkpoint: null, prefetch: '2' })
+  const [send, checkpoint, probe] = drive(
+    it,
+    { kind: 'sent', refusals: [], owned: true, next: page([row(3)]) },
+    { kind: 'sent', refusals: [], owned: true, next: null },
+    { kind: 'checked', owned: true },
+  )
+  expect(send).toMatchObject({ kind: 'send', records: [{ coordinate: { seq: 3 } }], checkpoint: { last: '2', full: true }, prefetch: null })
+  expect(checkpoint).toMatchObject({ kind: 'checkpoint', page: { last: '3', full: false } })
+  expect(probe).toMatchObject({ kind: 'probe' })
+})
+
+test('a page read ahead that needs more than to be sent waits for the checkpoint of the page before it', () => {
+  const large = Buffer.alloc(2_000)
+  for (const next of [
+    page([row(3, { aggregateType: 'a topic nobody has asked for' })]),
+    page([row(3, { payload: large })]),
+    { ...page([]), held: [row(3)], last: '3' },
+  ]) {
+    const { it } = sending(true)
+    const [checkpoint] = drive(it, { kind: 'sent', refusals: [], owned: true, next })
+    expect(checkpoint).toMatchObject({ kind: 'checkpoint', page: { last: '2', full: true } })
+  }
+})
+
+test('a checkpoint made meanwhile that finds another owner fences the relay, though its page was sent', () => {
+  const { it, notices } = sending(true)
+  const [, fenced] = drive(
+    it,
+    { kind: 'sent', refusals: [], owned: true, next: page([row(3)]) },
+    { kind: 'sent', refusals: [], owned: false, next: null },
+  )
+  expect(fenced).toMatchObject({ kind: 'reconnect' })
+  expect(notices).toContainEqual({ kind: 'fenced' })
 })
 
 test('a page read ahead is thrown away when a refusal parks a key, since it knows nothing of it', () => {
   const { it } = sending(true)
   const [park, checkpoint, again] = drive(
     it,
-    { kind: 'sent', refusals: [{ index: 1, reason: 'no' }], next: page([row(3)]) },
+    { kind: 'sent', refusals: [{ index: 1, reason: 'no' }], owned: true, next: page([row(3)]) },
     { kind: 'parked', owned: true },
     { kind: 'checked', owned: true },
   )
@@ -269,7 +299,7 @@ test('a database on another server is told by its identifiers alone', () => {
 test('a stop finishes the tick under way, takes one more, and ends', () => {
   const { it } = sending()
   it.stop()
-  const [checkpoint, last] = drive(it, { kind: 'sent', refusals: [], next: null }, { kind: 'checked', owned: true })
+  const [checkpoint, last] = drive(it, { kind: 'sent', refusals: [], owned: true, next: null }, { kind: 'checked', owned: true })
   expect([checkpoint!.kind, last]).toEqual(['checkpoint', { kind: 'tick', even: false }])
   expect(it.step({ kind: 'ticked', result: 'nothing' })).toEqual({ kind: 'end', error: null })
 })

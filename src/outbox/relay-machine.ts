@@ -16,13 +16,21 @@ export type RelayCommand =
   | { readonly kind: 'page'; readonly tick: Tick; readonly after: string }
   | { readonly kind: 'describe-topics'; readonly names: readonly string[] }
   | { readonly kind: 'park'; readonly tick: Tick; readonly refused: readonly RefusedRow[] }
-  /** Sends; reads the page after `prefetch` meanwhile, unless it is `null`. */
-  | { readonly kind: 'send'; readonly records: readonly SequencedRecord[]; readonly tick: Tick; readonly prefetch: string | null }
+  | SendCommand
   | { readonly kind: 'checkpoint'; readonly tick: Tick; readonly page: OutboxPage }
   | { readonly kind: 'rest'; readonly ms: number }
   /** Gives connection and appender back, then waits. */
   | { readonly kind: 'reconnect'; readonly ms: number }
   | { readonly kind: 'end'; readonly error: TidemarkError | null }
+
+/** Sends. Meanwhile notes `checkpoint`, the page sent before, and then reads the page after `prefetch`; neither where it is `null`. */
+export interface SendCommand {
+  readonly kind: 'send'
+  readonly records: readonly SequencedRecord[]
+  readonly tick: Tick
+  readonly checkpoint: OutboxPage | null
+  readonly prefetch: string | null
+}
 
 /** What came of it. `failed` may answer any command: its outcome is unknown. */
 export type RelayEvent =
@@ -34,7 +42,8 @@ export type RelayEvent =
   | { readonly kind: 'paged'; readonly page: OutboxPage }
   | { readonly kind: 'described'; readonly topics: ReadonlyMap<string, number | { readonly refused: string }> }
   | { readonly kind: 'parked'; readonly owned: boolean }
-  | { readonly kind: 'sent'; readonly refusals: readonly Refusal[]; readonly next: OutboxPage | null }
+  /** `owned`: the checkpoint made meanwhile found the stream to be ours still. */
+  | { readonly kind: 'sent'; readonly refusals: readonly Refusal[]; readonly owned: boolean; readonly next: OutboxPage | null }
   | { readonly kind: 'checked'; readonly owned: boolean }
   | { readonly kind: 'rested'; readonly woken: boolean }
   | { readonly kind: 'reconnected' }
@@ -125,7 +134,7 @@ export class RelayMachine {
       case 'parked':
         return event.owned ? this.#parked() : this.#fenced()
       case 'sent':
-        return this.#sent(event.refusals, event.next)
+        return event.owned ? this.#sent(event.refusals, event.next) : this.#fenced()
       case 'checked':
         return event.owned ? this.#checked() : this.#fenced()
       case 'rested':
@@ -207,7 +216,7 @@ export class RelayMachine {
     // Parked first and read again: the rows behind a refused one of its key must not be sent before it.
     if (refused.length > 0) return this.#park(refused)
     if (records.length === 0) return { kind: 'checkpoint', tick, page }
-    return { kind: 'send', records, tick, prefetch: page.full ? page.last : null }
+    return { kind: 'send', records, tick, checkpoint: null, prefetch: page.full ? page.last : null }
   }
 
   #park(refused: readonly RefusedRow[]): RelayCommand {
@@ -220,13 +229,29 @@ export class RelayMachine {
     const tick = this.#tick!
     this.#settings.notice({ kind: 'published', tick: tick.tick, count: page.rows.length - refusals.length })
     this.#next = next
-    if (refusals.length === 0) return { kind: 'checkpoint', tick, page }
+    this.#failures = 0
+    if (refusals.length === 0) return this.#sendNext() ?? { kind: 'checkpoint', tick, page }
     // The page read meanwhile knows nothing of the keys parked now. What was sent of this page must not be held, so it is not read again.
     this.#next = null
     const rest = withoutRefused(page, refusals)
     this.#page = rest.page
     this.#parkedAfterSend = true
     return this.#park(rest.refused)
+  }
+
+  /**
+   * The page read ahead leaves at once, and the one before it is noted meanwhile. `null`: there is none, or it needs more than to be sent. A crash before
+   * the note repeats both pages, which is what a checkpoint that was lost with the server does, too.
+   */
+  #sendNext(): SendCommand | null {
+    const [page, next, tick] = [this.#page!, this.#next, this.#tick!]
+    if (next === null || unknownTopics(next, this.#topics).length > 0) return null
+    const { records, refused } = prepare(next, this.#state!, tick, this.#topics, this.#settings.maxRecordBytes)
+    if (refused.length > 0 || records.length === 0) return null
+    this.#page = next
+    this.#next = null
+    this.#done = page.last
+    return { kind: 'send', records, tick, checkpoint: page, prefetch: next.full ? next.last : null }
   }
 
   #parked(): RelayCommand {

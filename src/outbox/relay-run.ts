@@ -1,9 +1,9 @@
 import { TidemarkError } from '../errors.ts'
 import { crashPoint } from '../internal/crash-point.ts'
 import { deferred } from '../internal/deferred.ts'
-import type { Appender, SequencedRecord, StreamClaim } from '../message/port.ts'
+import type { Appender, StreamClaim } from '../message/port.ts'
 import type { Maintenance, OutboxPage, RelayStream, Tick } from './port.ts'
-import { type RelayCommand, type RelayEvent, RelayMachine, type RelayNotice } from './relay-machine.ts'
+import { type RelayCommand, type RelayEvent, RelayMachine, type RelayNotice, type SendCommand } from './relay-machine.ts'
 import type { RelaySettings, RelayStatus } from './relay.ts'
 import { Rest } from './rest.ts'
 
@@ -25,6 +25,8 @@ export class RelayRun {
   #stopped = false
   /** Told of `stop` while an answer of the broker is waited for. */
   #onStop: () => void = () => undefined
+  /** When the last call began that found the stream to be ours, by the clock's `elapsed`. */
+  #ownedAt = 0
   /** The beat found another owner. */
   #superseded = false
   #status: RelayStatus = { phase: 'starting', epoch: null, tick: null, published: 0, error: null }
@@ -104,7 +106,7 @@ export class RelayRun {
       }
       case 'tick': {
         crashPoint('relay:before-tick')
-        const result = await this.#stream!.tick(command.even)
+        const result = await this.#asOwner(() => this.#stream!.tick(command.even))
         if (typeof result !== 'string' && result.tick !== null) crashPoint('relay:after-tick')
         return { kind: 'ticked', result }
       }
@@ -121,12 +123,9 @@ export class RelayRun {
         return { kind: 'parked', owned }
       }
       case 'send':
-        return this.#send(command.records, command.tick, command.prefetch)
-      case 'checkpoint': {
-        const owned = await this.#stream!.checkpoint(command.tick, command.page)
-        crashPoint('relay:after-checkpoint')
-        return { kind: 'checked', owned }
-      }
+        return this.#send(command)
+      case 'checkpoint':
+        return { kind: 'checked', owned: await this.#checkpoint(command.tick, command.page) }
       case 'rest':
         return { kind: 'rested', woken: await this.#rest.for(command.ms) }
       case 'reconnect':
@@ -139,7 +138,7 @@ export class RelayRun {
   async #takeOver(): Promise<RelayEvent> {
     const { store, stream, owner, leaseMs } = this.#settings
     this.#stream ??= await store.openStream(stream)
-    const state = await this.#stream.takeOver({ owner, leaseMs })
+    const state = await this.#asOwner(() => this.#stream!.takeOver({ owner, leaseMs }))
     if (state === null) return { kind: 'taken', state }
     crashPoint('relay:after-take-over')
     this.#beatEvery(leaseMs / 3)
@@ -179,17 +178,44 @@ export class RelayRun {
     return this.#stream!.page(tick, after, this.#settings.pageSize)
   }
 
-  async #send(records: readonly SequencedRecord[], tick: Tick, prefetch: string | null): Promise<RelayEvent> {
+  async #checkpoint(tick: Tick, page: OutboxPage): Promise<boolean> {
+    const owned = await this.#asOwner(() => this.#stream!.checkpoint(tick, page))
+    crashPoint('relay:after-checkpoint')
+    return owned
+  }
+
+  /** A call that tells whether the stream is ours. */
+  async #asOwner<T>(call: () => Promise<T>): Promise<T> {
+    const began = this.#settings.clock.elapsed()
+    const outcome = await call()
+    if (outcome !== null && outcome !== false && outcome !== 'fenced') this.#ownedAt = began
+    return outcome
+  }
+
+  /**
+   * A process that stood still for longer than its lease looks whether it was succeeded before it sends. What it sends all the same, between the look and
+   * the broker's fence or its readers' knowledge of coordinates, are repeats.
+   */
+  async #unlessSucceeded(): Promise<void> {
+    if (this.#settings.clock.elapsed() - this.#ownedAt < this.#settings.leaseMs) return
+    if (await this.#asOwner(() => this.#stream!.beat())) return
+    throw new TidemarkError('RELAY_FENCED', 'Another relay took the stream over while this one stood still.')
+  }
+
+  async #send({ records, tick, checkpoint, prefetch }: SendCommand): Promise<RelayEvent> {
+    await this.#unlessSucceeded()
     const appended = this.#answered(this.#appender!.append(records))
+    const noted = checkpoint === null ? true : this.#checkpoint(tick, checkpoint)
     const next = prefetch === null ? null : this.#readPage(tick, prefetch)
-    // Both are awaited to the end: whichever fails, nothing of the other may still be under way when the connection is given back.
-    const outcomes = Promise.allSettled([appended, next])
+    // All are awaited to the end: whichever fails, nothing of the others may still be under way when the connection is given back.
+    const outcomes = Promise.allSettled([appended, noted, next])
     crashPoint('relay:mid-send')
-    const [sent, read] = await outcomes
+    const [sent, owned, read] = await outcomes
     if (sent.status === 'rejected') throw sent.reason
     crashPoint('relay:after-send')
+    if (owned.status === 'rejected') throw owned.reason
     if (read.status === 'rejected') throw read.reason
-    return { kind: 'sent', refusals: sent.value, next: read.value }
+    return { kind: 'sent', refusals: sent.value, owned: owned.value, next: read.value }
   }
 
   async #describe(names: readonly string[]): Promise<Map<string, number | { refused: string }>> {
@@ -218,7 +244,7 @@ export class RelayRun {
     let ended = false
     const next = (): (() => void) =>
       this.#settings.clock.after(ms, () => {
-        stream.beat().then(
+        this.#asOwner(() => stream.beat()).then(
           (ours) => {
             if (ended) return
             if (ours) cancel = next()
