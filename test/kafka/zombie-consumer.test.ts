@@ -3,7 +3,7 @@ import { type KafkaBroker, kafka as kafkaBroker } from '../../src/drivers/kafka/
 import type { CrashPoint } from '../../src/internal/crash-points.ts'
 import { seeded } from '../outbox/support/adversary.ts'
 import type { ChildProgram } from '../support/child-program.ts'
-import { type TestKafka, kafkaAvailable, testKafka } from '../support/kafka.ts'
+import { type TestKafka, groupProtocols, kafkaAvailable, testKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import { setGroupSessions } from './support/group-session.ts'
 import { exactly, loadDatabase } from './support/load.ts'
@@ -62,7 +62,7 @@ describe.skipIf(kafkaAvailable.missing)(`a consumer on Kafka that is frozen for 
     return offsets.map((each) => each.reduce<number>((sum, offset) => sum + (offset ?? 0), 0))
   }
 
-  test.each(['classic', 'consumer'] as const)(
+  test.each(groupProtocols)(
     'commits nothing when it wakes, whatever it was about to do, and does not move its group back (%s)',
     { timeout: 120_000 },
     async (groupProtocol) => {
