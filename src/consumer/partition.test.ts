@@ -110,6 +110,20 @@ describe('taking over', () => {
   })
 })
 
+test('what others are told of follows the rows: an idle lane, past which everything is done, counts only once its row has moved', () => {
+  const machine = owned()
+  machine.fetched(0, [record(0, left), record(1, left)], 2)
+  const order = machine.order(0)!
+  machine.batchEnded(0, order, committed(order), at(0))
+  expect([machine.settledUpTo, machine.storedUpTo]).toEqual([2, 0])
+  const [advance] = machine.advance()
+  expect(advance).toMatchObject({ do: 'advance', targets: [{ lane: 1 }] })
+  machine.advanced(0, [{ lane: 1 }], [row(1, 2)], at(0))
+  expect([machine.settledUpTo, machine.storedUpTo]).toEqual([2, 2])
+  machine.abandon()
+  expect(machine.storedUpTo).toBeNull()
+})
+
 describe('a lane', () => {
   test('has one batch in flight, and its messages in order', () => {
     const machine = owned()

@@ -69,6 +69,12 @@ export class Partition {
     )
   }
 
+  /** The same by the rows alone: whoever takes the partition over, whatever becomes of this owner, is at least so far. */
+  get storedUpTo(): number | null {
+    if (this.#lanes.length === 0) return null
+    return Math.min(...this.#lanes.map((lane) => lane.position.nextOffset))
+  }
+
   // ---- ownership
 
   assigned(): Commands {

@@ -125,9 +125,9 @@ export class Partitions {
     return this.#owned.get(`${topic}/${partition}`)?.machine.settledUpTo ?? null
   }
 
-  settled(): FetchPosition[] {
-    return [...this.#owned.values()].flatMap(({ machine: { ref, settledUpTo } }) =>
-      settledUpTo === null ? [] : [{ topic: ref.topic, partition: ref.partition, offset: settledUpTo }],
+  stored(): FetchPosition[] {
+    return [...this.#owned.values()].flatMap(({ machine: { ref, storedUpTo } }) =>
+      storedUpTo === null ? [] : [{ topic: ref.topic, partition: ref.partition, offset: storedUpTo }],
     )
   }
 

@@ -171,10 +171,13 @@ class ConsumerRun implements Consumer {
     })
   }
 
-  /** Tells the broker how far the group is, for tools that look there. Nothing of ours rests on it. */
+  /**
+   * Tells the broker how far the group is, for tools that look there. Nothing of ours rests on it. By the rows: what is only known here would be told
+   * again, and lower, by who takes over after a loss.
+   */
   #advise(): void {
     const news = this.#partitions
-      .settled()
+      .stored()
       .filter(({ topic, partition, offset }) => this.#advised.get(nameOf({ topic, partition })) !== offset)
     if (news.length === 0 || this.#membership === null) return
     this.#membership.commit(news).then(
