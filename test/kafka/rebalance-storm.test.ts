@@ -8,8 +8,8 @@ import { type Worker, makeWorker } from './support/make-worker.ts'
 import { pause } from './support/pause.ts'
 import { quiet, startWorker, stopAll } from './support/start-worker.ts'
 
-/** Of the load, in each protocol. */
-const seconds = Number(process.env.TIDEMARK_RACE_SECONDS ?? 10)
+/** Of the load, in each protocol; the least is one of each kind of step. */
+const seconds = Number(process.env.TIDEMARK_RACE_SECONDS ?? 6)
 const seed = Number(process.env.TIDEMARK_RACE_SEED ?? Date.now() % 100_000)
 const everyMs = 2_000
 
