@@ -67,13 +67,14 @@ export class Partitions {
     }
   }
 
-  /** Resolves when all of them are released, or the time for it is over. */
-  async revoke(partitions: readonly TopicPartition[]): Promise<void> {
+  /** Resolves when all of them are released, or the time for it is over, with how far their rows say they are settled then. */
+  async revoke(partitions: readonly TopicPartition[]): Promise<FetchPosition[]> {
     const leaving = this.#find(partitions)
     const cancel = this.#settings.clock.after(this.#settings.drainMs, () => this.lose(partitions))
     for (const owned of leaving) this.#execute(owned, owned.machine.drain())
     await Promise.all(leaving.map(({ gone }) => gone))
     cancel()
+    return storedOf(leaving)
   }
 
   lose(partitions: readonly TopicPartition[]): void {
@@ -126,9 +127,7 @@ export class Partitions {
   }
 
   stored(): FetchPosition[] {
-    return [...this.#owned.values()].flatMap(({ machine: { ref, storedUpTo } }) =>
-      storedUpTo === null ? [] : [{ topic: ref.topic, partition: ref.partition, offset: storedUpTo }],
-    )
+    return storedOf([...this.#owned.values()])
   }
 
   get repeatsBelowPosition(): number {
@@ -344,6 +343,12 @@ export class Partitions {
     const { clock } = this.#settings
     return { wall: clock.now(), elapsed: clock.elapsed(), random: clock.random() }
   }
+}
+
+function storedOf(owned: readonly Owned[]): FetchPosition[] {
+  return owned.flatMap(({ machine: { ref, storedUpTo } }) =>
+    storedUpTo === null ? [] : [{ topic: ref.topic, partition: ref.partition, offset: storedUpTo }],
+  )
 }
 
 function tell(machine: Partition, from: number, found: Fetched): readonly PartitionCommand[] {

@@ -2,7 +2,7 @@ import { TidemarkError } from '../errors.ts'
 import { backoffMs } from '../internal/backoff.ts'
 import { pause } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
-import type { AssignmentListener, Membership, TopicPartition } from '../message/port.ts'
+import type { AssignmentListener, FetchPosition, Membership, TopicPartition } from '../message/port.ts'
 import { channels } from '../telemetry/channels.ts'
 import type { BatchSettings } from './run-batch.ts'
 import type { Consumer, ConsumerStatus } from './consumer.ts'
@@ -18,6 +18,9 @@ import { Tally } from './tally.ts'
 
 /** How often the inbox is asked whether its oldest part may go. */
 const forgetEveryMs = 60_000
+
+/** How long partitions that must go wait for the broker to note their last offsets. */
+const lastAdviceMs = 1_000
 
 /**
  * Consumes the topics of the handlers' events as a member of a group: each message's effects, through `tx`, commit once, together with the
@@ -144,7 +147,7 @@ class ConsumerRun implements Consumer {
   #listener(): AssignmentListener {
     return {
       assigned: (partitions) => this.#partitions.assign(partitions),
-      revoked: (partitions) => this.#partitions.revoke(partitions),
+      revoked: async (partitions) => this.#lastAdvice(await this.#partitions.revoke(partitions)),
       lost: (partitions) => this.#partitions.lose(partitions),
       failed: (error) => this.#membershipFailed(error),
     }
@@ -165,7 +168,7 @@ class ConsumerRun implements Consumer {
   #tick(): void {
     this.#cancelTick = this.#settings.clock.after(this.#settings.idleAdvanceMs, () => {
       this.#partitions.advance()
-      this.#advise()
+      void this.#advise(this.#partitions.stored())
       this.#forget()
       this.#tick()
     })
@@ -173,22 +176,26 @@ class ConsumerRun implements Consumer {
 
   /**
    * Tells the broker how far the group is, for tools that look there. Nothing of ours rests on it. By the rows: what is only known here would be told
-   * again, and lower, by who takes over after a loss.
+   * again, and lower, by who takes over after a loss. Never rejects.
    */
-  #advise(): void {
-    const news = this.#partitions
-      .stored()
-      .filter(({ topic, partition, offset }) => this.#advised.get(nameOf({ topic, partition })) !== offset)
+  async #advise(stored: readonly FetchPosition[]): Promise<void> {
+    const news = stored.filter((position) => this.#advised.get(nameOf(position)) !== position.offset)
     if (news.length === 0 || this.#membership === null) return
-    this.#membership.commit(news).then(
-      () => {
-        for (const one of news) this.#advised.set(nameOf(one), one.offset)
-      },
-      (error: unknown) => {
-        // In mid-rebalance nothing is noted, and that is no trouble: the next tick tells it again.
-        if (!TidemarkError.is(error, 'GROUP_FENCED')) this.#met('commit to the broker', error)
-      },
-    )
+    try {
+      await this.#membership.commit(news)
+      for (const one of news) this.#advised.set(nameOf(one), one.offset)
+    } catch (error) {
+      // In mid-rebalance nothing is noted, and that is no trouble: the next tick tells it again.
+      if (!TidemarkError.is(error, 'GROUP_FENCED')) this.#met('commit to the broker', error)
+    }
+  }
+
+  /** Before partitions go, so that a group that was stopped shows no lag it has not. No one waits long for it. */
+  async #lastAdvice(stored: readonly FetchPosition[]): Promise<void> {
+    const { promise, resolve } = deferred()
+    const cancel = this.#settings.clock.after(lastAdviceMs, resolve)
+    await Promise.race([this.#advise(stored), promise])
+    cancel()
   }
 
   #forget(): void {

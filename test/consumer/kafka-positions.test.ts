@@ -45,6 +45,15 @@ describe.skipIf(kafkaAvailable.missing)(`positions in Kafka${kafkaAvailable.note
     expect(await effectsOf(topic)).toEqual(sequence(15))
   })
 
+  test.each(groupProtocols)(
+    'are noted at the broker when a consumer stops, for whoever looks there, by the group protocol %s',
+    async (protocol) => {
+      const { topic, group, consumer } = await handled(protocol)
+      await consumer.stop()
+      expect(await topic.broker.committed(group, topic.name)).toEqual([10])
+    },
+  )
+
   describe.each(groupProtocols)('in a topic that was deleted and made again, by the group protocol %s,', (protocol) => {
     const mismatch = {
       code: 'TOPIC_MISMATCH',
