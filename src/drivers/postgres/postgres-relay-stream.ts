@@ -53,7 +53,7 @@ export class PostgresRelayStream implements RelayStream {
   async page(tick: Tick, after: string, limit: number): Promise<OutboxPage> {
     const { session, scope } = this.#owner
     const [found, holding] = await session.run([
-      relay.copied(relay.page(scope, { ...tick, after, limit })),
+      relay.copied(relay.page(scope, { ...tick, after, limit }), this.#owner.expectedPage),
       relay.holding(scope, tick.tick),
     ])
     return this.#owner.page(found!.copied!, holding!.rows, after, limit)

@@ -43,7 +43,10 @@ export class PostgresSimpleStream implements RelayStream {
 
   async page(_tick: Tick, after: string, limit: number): Promise<OutboxPage> {
     const { session, scope } = this.#owner
-    const [found, holding] = await session.run([relay.copied(simple.pageSimple(scope, after, limit)), relay.holding(scope, 0)])
+    const [found, holding] = await session.run([
+      relay.copied(simple.pageSimple(scope, after, limit), this.#owner.expectedPage),
+      relay.holding(scope, 0),
+    ])
     return this.#owner.page(found!.copied!, holding!.rows, after, limit)
   }
 

@@ -10,8 +10,8 @@ import { WireWriter } from './wire-writer.ts'
 export interface Statement {
   readonly text: string
   readonly params?: readonly unknown[]
-  /** It is a `COPY … TO STDOUT`, whose bytes are wanted as they come. `copied` writes one. */
-  readonly copies?: boolean
+  /** For a `COPY … TO STDOUT`, whose bytes are wanted as they come: about how many are expected, 0 where nobody knows. */
+  readonly copyBytes?: number
 }
 
 /** A statement whose parameters are already in wire form, so that sending it cannot fail half-way. */
@@ -19,12 +19,12 @@ export interface PreparedStatement {
   readonly text: string
   readonly values: readonly (string | Buffer | null)[]
   readonly parserOf: ParserOf
-  readonly copies: boolean
+  readonly copyBytes: number | undefined
 }
 
 /** Brings the parameters into wire form. Throws what `pg` throws for a value that has none. `parserOf` reads the columns of the answer. */
-export function prepareStatement({ text, params = [], copies = false }: Statement, parserOf: ParserOf = ownParser): PreparedStatement {
-  return { text, values: params.map(prepareValue), parserOf, copies }
+export function prepareStatement({ text, params = [], copyBytes }: Statement, parserOf: ParserOf = ownParser): PreparedStatement {
+  return { text, values: params.map(prepareValue), parserOf, copyBytes }
 }
 
 /** What one statement of a run answered. */
@@ -34,7 +34,7 @@ export interface StatementResult<R extends Row = Row> {
   readonly command: string
   /** Rows inserted, updated, deleted or returned. */
   readonly count: number
-  /** What a statement that `copies` sent, one piece after the other. */
+  /** What a copy sent, one piece after the other. */
   readonly copied?: Buffer
 }
 
@@ -49,8 +49,8 @@ export class StatementSkipped extends Error {
 /** The server says it, too, when it is told that no rows come. */
 const copyRefused = 'COPY FROM STDIN and TO STDOUT are not possible through tx.query; use tx.raw'
 
-/** To begin with; it grows beyond. */
-const usualCopyBytes = 65_536
+/** Room to begin with. */
+const leastCopyBytes = 16_384
 
 interface Field {
   readonly name: string
@@ -162,8 +162,9 @@ export class StatementRun implements Submittable {
 
   /** Rows of `COPY … TO STDOUT`, which has a place here only where it was asked for. `pg` uses the memory of a chunk again, so it is copied at once. */
   handleCopyData({ chunk }: { readonly chunk: Buffer }): void {
-    if (!this.#statements[this.#next]!.copies) this.#refusedCopy = true
-    else (this.#copied ??= new GrowingBuffer(usualCopyBytes)).append(chunk)
+    const { copyBytes } = this.#statements[this.#next]!
+    if (copyBytes === undefined) this.#refusedCopy = true
+    else (this.#copied ??= new GrowingBuffer(Math.max(copyBytes, leastCopyBytes))).append(chunk)
   }
 
   #settle(error: unknown, result: StatementResult | null): void {

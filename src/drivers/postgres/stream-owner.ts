@@ -18,10 +18,16 @@ export class StreamOwner {
   #epoch = '0'
   #owner = false
   #leaseMs = 0
+  #lastPage = 0
 
   constructor(session: Session, scope: StreamScope) {
     this.session = session
     this.scope = scope
+  }
+
+  /** Pages are much like the one before: room for so many bytes, and a tenth more, is not too little and seldom too much. */
+  get expectedPage(): number {
+    return Math.ceil(this.#lastPage * 1.1)
   }
 
   get epoch(): string {
@@ -55,6 +61,7 @@ export class StreamOwner {
 
   /** The page that was read behind `after`: the rows of parked keys apart, those that are skipped left out. */
   page(copied: Buffer, holding: readonly Row[], after: string, limit: number): OutboxPage {
+    this.#lastPage = copied.length
     const { rows, skipped, last, full } = readPage(copied, limit)
     const { sent, held } = holdingFilter(skipped.size === 0 ? rows : rows.filter((row) => !skipped.has(row)), holding)
     return { rows: sent, held, last: last ?? after, full }

@@ -146,9 +146,9 @@ export function page(scope: StreamScope, request: PageRequest): Statement {
 export const pageColumns =
   'z.seq, z.id::text as id, z.aggregatetype, z.aggregateid, z.type, z.payload, z.headers, z.created_at, z.bytes::int as bytes'
 
-/** A statement that reads, as a copy in binary: a page comes as bytes, and its payloads are not written and read again as text. */
-export function copied({ text }: Statement): Statement {
-  return { text: `copy (${text}) to stdout (format binary)`, copies: true }
+/** A statement that reads, as a copy in binary: a page comes as bytes, and its payloads are not written and read again as text. `expected`: its size, about. */
+export function copied({ text }: Statement, expected: number): Statement {
+  return { text: `copy (${text}) to stdout (format binary)`, copyBytes: expected }
 }
 
 /** A copy takes no parameters, so values stand in its text. */
