@@ -1,6 +1,9 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { KafkaNode } from '../../servers/kafka-node.ts'
 import { type KafkaCluster, startKafka } from '../../servers/kafka.ts'
+import { createTopics } from '../../src/drivers/kafka/topics/create-topics.ts'
+import { Cluster } from '../../src/drivers/kafka/wire/cluster.ts'
+import { systemClock } from '../../src/internal/clock.ts'
 import { ownKafkaAvailable, uniqueName } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import { explainLoss } from './support/explain-loss.ts'
@@ -14,6 +17,17 @@ const seed = Number(process.env.TIDEMARK_RACE_SEED ?? Date.now() % 100_000)
 /** Each of them alone, instead of all that one node leads and coordinates by its one death. */
 const isLong = process.env.TIDEMARK_RACE_SECONDS !== undefined
 const protocols = ['classic', 'consumer'] as const
+
+const connect = (brokers: readonly string[]): Cluster =>
+  new Cluster({
+    brokers,
+    clientId: 'test',
+    connectTimeoutMs: 5_000,
+    requestTimeoutMs: 10_000,
+    tls: undefined,
+    sasl: undefined,
+    clock: systemClock,
+  })
 
 describe.skipIf(ownKafkaAvailable.missing)(
   `a cluster of three Kafka nodes under load${ownKafkaAvailable.note}`,
@@ -33,6 +47,19 @@ describe.skipIf(ownKafkaAvailable.missing)(
       }
     })
     afterEach(() => Promise.all(members.splice(0).map((member) => member.stop())))
+
+    test('has every topic that one of its nodes knows, whichever node is asked', async () => {
+      const clusters = cluster.brokers.map((broker) => connect([broker]))
+      // So that each knows all nodes, of which it asks one at random.
+      await Promise.all(clusters.map((each) => each.describe(['nothing'])))
+      for (const name of Array.from({ length: 15 }, () => uniqueName('new'))) {
+        const defaults = { partitions: 3, replicationFactor: -1, retentionMs: undefined, timeoutMs: 30_000 }
+        await createTopics(clusters[0]!, systemClock, [{ name }], defaults)
+        const found = await Promise.all(clusters.map((each) => each.describe([name])))
+        expect(found.map((topics) => topics.length)).toEqual([1, 1, 1])
+      }
+      await Promise.all(clusters.map((each) => each.close()))
+    })
 
     test('goes on when the nodes that lead and coordinate are killed and come back: nothing is lost, doubled or reordered', async () => {
       const { brokers } = cluster

@@ -33,6 +33,11 @@ export interface ClusterPartition {
 const patienceMs = 10_000
 const coordinatorMoves: ReadonlySet<string> = new Set(['NOT_COORDINATOR', 'COORDINATOR_NOT_AVAILABLE', 'COORDINATOR_LOAD_IN_PROGRESS'])
 
+/** For a broker's word on a topic that another does not know. Whoever is silent has none. */
+const opinionMs = 1_000
+
+type Metadata = Awaited<ReturnType<typeof metadataV12.api.async>>
+
 export type CoordinatorKind = 'group' | 'transaction'
 
 /** The brokers of a cluster: who they are, who leads and coordinates what, and one request at a time to any of them. */
@@ -119,10 +124,27 @@ export class Cluster {
     this.#coordinators.delete(`${kind} ${key}`)
   }
 
-  /** The topics as the cluster has them now, in no order; a missing one is left out. Rejects with `BROKER_AUTHORIZATION`. */
+  /** The topics as the cluster has them now, in no order; one that no broker knows is left out. Rejects with `BROKER_AUTHORIZATION`. */
   async describe(names: readonly string[]): Promise<readonly ClusterTopic[]> {
     if (names.length === 0) return []
-    const reply = await this.callAny(metadataV12.api, [[...new Set(names)], false, false])
+    const wanted = [...new Set(names)]
+    const topics = this.#topicsIn(await this.callAny(metadataV12.api, [wanted, false, false]))
+    const missing = wanted.filter((name) => !topics.some((topic) => topic.name === name))
+    return missing.length === 0 ? topics : [...topics, ...(await this.#describedByAny(missing))]
+  }
+
+  /** Brokers hear of a new topic one after the other, one that was away last of all; so the word of one of them that there is none is not enough. */
+  async #describedByAny(names: readonly string[]): Promise<readonly ClusterTopic[]> {
+    if (this.#nodes.length < 2) return []
+    const options = { lane: 'second opinion', timeoutMs: opinionMs }
+    const opinions = await Promise.allSettled(
+      this.#nodes.map(async (node) => this.#topicsIn(await this.call(node, metadataV12.api, [[...names], false, false], options))),
+    )
+    const found = opinions.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
+    return [...new Map(found.map((topic) => [topic.name, topic])).values()]
+  }
+
+  #topicsIn(reply: Metadata): readonly ClusterTopic[] {
     const nodes = new Map(reply.brokers.map(({ nodeId, host, port }) => [nodeId, { id: nodeId, host, port }]))
     if (nodes.size > 0) this.#nodes = [...nodes.values()]
     const topics: ClusterTopic[] = []
