@@ -75,4 +75,14 @@ describe.skipIf(ownKafkaAvailable.missing)(`groups on a broker in trouble${ownKa
     expect(since.filter((what) => what.startsWith('lost'))).toEqual([])
     expect([...one.failures, ...two.failures]).toEqual([])
   }, 180_000)
+
+  test('a broker that was frozen makes topics as soon as the cluster lets it in again', async () => {
+    const one = process()
+    await one.createTopic(uniqueName('t'), 1)
+    node.pause()
+    // Longer than the broker's own session.
+    await new Promise((resolve) => setTimeout(resolve, 3_000))
+    node.resume()
+    for (let i = 0; i < 15; i++) await one.createTopic(uniqueName('t'), 1)
+  }, 60_000)
 })

@@ -61,7 +61,9 @@ async function tryToCreate(cluster: Cluster, specs: readonly TopicSpec[], defaul
     const problem = errorName(errorCode)
     if (errorCode === 0 || problem === 'TOPIC_ALREADY_EXISTS') continue
     const error = protocolError(errorCode, `to make the topic "${name}"`, errorMessage)
-    if (!error.retryable) throw error
+    // A broker that comes back is known to the cluster, and given nothing until it has been let in.
+    const isBack = problem === 'INVALID_REPLICATION_FACTOR' && errorMessage?.includes('currently fenced') === true
+    if (!error.retryable && !isBack) throw error
     return error
   }
   return null
