@@ -50,12 +50,11 @@ export class KafkaAppender implements Appender {
   #doubt = false
   #busy = false
   readonly #closing = new AbortController()
-  /** Rejects at the close. */
-  readonly #cut = deferred<never>()
+  /** Ends the append under way. */
+  #cut: (error: TidemarkError) => void = () => undefined
 
   private constructor(parts: KafkaAppenderParts) {
     this.#parts = parts
-    this.#cut.promise.catch(() => undefined)
     const common = { ...parts, lane: this.#lane, closing: this.#closing.signal }
     this.#session = new ProducerSession({ ...common, patienceMs: parts.deliveryTimeoutMs })
     this.#sender = new BatchSender({ ...common, session: this.#session })
@@ -82,8 +81,10 @@ export class KafkaAppender implements Appender {
     if (this.#closing.signal.aborted) throw brokerClosed('appender')
     if (this.#busy) throw appendUnderWay()
     this.#busy = true
+    const { promise: cut, reject } = deferred<never>()
+    this.#cut = reject
     try {
-      return await Promise.race([this.#appendOrBegin(page), this.#cut.promise])
+      return await Promise.race([this.#appendOrBegin(page), cut])
     } catch (error) {
       if (TidemarkError.is(error, 'BROKER_FENCED') && this.#doubt) throw await this.#fenced(error)
       if (!(error instanceof SequenceLost)) throw error
@@ -112,7 +113,7 @@ export class KafkaAppender implements Appender {
   async close(): Promise<void> {
     if (this.#closing.signal.aborted) return
     this.#closing.abort()
-    this.#cut.reject(brokerClosed('appender'))
+    this.#cut(brokerClosed('appender'))
     this.#parts.cluster.endLane(this.#lane)
     this.#parts.closed(this)
   }
