@@ -1,9 +1,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
 import { afterEach } from 'vitest'
-
-const loader = import.meta.resolve('tsx')
+import { compiledProgram } from './compiled-program.ts'
 
 /** How a program ended, and all that it said. */
 export interface Ending {
@@ -31,7 +29,7 @@ afterEach(async () => {
 /** Starts a TypeScript program in a process of its own, on the sources of this repository. It ends after the test at the latest. */
 export function startProgram(program: URL, args: readonly string[] = [], options: ProgramOptions = {}): ChildProgram {
   const { env, cwd, uid, gid } = options
-  const child = spawn(process.execPath, ['--conditions=tidemark-source', '--import', loader, fileURLToPath(program), ...args], {
+  const child = spawn(process.execPath, ['--enable-source-maps', compiledProgram(program), ...args], {
     env: { ...process.env, ...env },
     ...(cwd === undefined ? {} : { cwd }),
     ...(uid === undefined || gid === undefined ? {} : { uid, gid }),
