@@ -17,13 +17,6 @@ describe.skipIf(ownKafkaAvailable.missing)(
     let cluster: KafkaCluster
     beforeAll(async () => {
       cluster = await startKafka({ properties: steadyOnABusyMachine })
-      console.log(
-        (await cluster.nodes[0]!.log())
-          .split('\n')
-          .filter((l) => /WARN|ERROR|xception|^\s+at/.test(l))
-          .slice(-60)
-          .join('\n'),
-      )
       return () => cluster.stop()
     })
     const running: RunningLoad[] = []
