@@ -1,3 +1,6 @@
+import { TidemarkError } from '../errors.ts'
+import { systemClock } from '../internal/clock.ts'
+import { deferred } from '../internal/deferred.ts'
 import type { ConsumerStatus } from '../consumer/index.ts'
 import type { RelayStatus } from '../outbox/index.ts'
 import type { GroupLag } from './lag.ts'
@@ -17,17 +20,21 @@ export interface ServiceStatus {
     readonly relays: readonly RelayStatus[]
   }
   readonly groups: readonly GroupStatus[]
+  /** Why the broker did not say how far behind the groups are; `null` when it did. */
+  readonly lagError: unknown
 }
 
 export interface GroupStatus {
   readonly group: string
-  readonly lags: readonly GroupLag[]
+  /** `null` when the broker did not answer within five seconds. Everything else is known without it. */
+  readonly lags: readonly GroupLag[] | null
   /** `null` until the service is started. */
   readonly consumer: ConsumerStatus | null
 }
 
 export async function statusOf(open: OpenService, consumptions: readonly Consumption[], running: Running | null): Promise<ServiceStatus> {
-  const [pending, lags] = [await open.database.outbox.pending(), await lagsOf(open, consumptions)]
+  const pending = await open.database.outbox.pending()
+  const { lags, error } = await promptly(lagsOf(open, consumptions))
   const names = [...new Set(consumptions.map(({ group }) => group))]
   return {
     name: open.name,
@@ -35,8 +42,29 @@ export async function statusOf(open: OpenService, consumptions: readonly Consump
     outbox: { pending, relays: running?.relays.map((relay) => relay.status()) ?? [] },
     groups: names.map((group, i) => ({
       group,
-      lags: lags.filter((lag) => lag.group === group),
+      lags: lags?.filter((lag) => lag.group === group) ?? null,
       consumer: running?.consumers[i]?.status() ?? null,
     })),
+    lagError: error,
   }
 }
+
+/** Who asks how a service is doing asks most of all when its broker is away, and does not wait for all that a broker is given. */
+async function promptly(
+  asked: Promise<readonly GroupLag[]>,
+): Promise<{ readonly lags: readonly GroupLag[] | null; readonly error: unknown }> {
+  const { promise, resolve } = deferred()
+  const cancel = systemClock.after(patienceMs, resolve)
+  const late = promise.then(() => {
+    throw new TidemarkError('BROKER_UNREACHABLE', `The broker did not say how far the groups are within ${patienceMs} ms.`)
+  })
+  try {
+    return { lags: await Promise.race([asked, late]), error: null }
+  } catch (error) {
+    return { lags: null, error }
+  } finally {
+    cancel()
+  }
+}
+
+const patienceMs = 5_000

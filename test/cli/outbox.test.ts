@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { commands, main } from '../../src/cli/main.ts'
 import { migrations } from '../../src/drivers/postgres/migrations/compiled.ts'
@@ -184,6 +185,17 @@ test('outbox discard asks for --yes, and keeps who did it and why', async () => 
   expect((await run('outbox', 'discard', 'order/none', '--yes')).exitCode).toBe(4)
   expect((await run('outbox', 'discard', 'order/a', '--yes', '--reason', 'by hand')).exitCode).toBe(0)
   expect(await database.query('select actor, reason from tidemark.relay_discarded')).toEqual([{ actor: 'tester', reason: 'by hand' }])
+})
+
+test.each([
+  [['--kafka-options', '/nowhere/kafka.json'], 2, 'cannot be read (ENOENT)'],
+  [['--kafka-options', fileURLToPath(import.meta.url)], 2, 'is not JSON'],
+  [['--broker', 'kafka://'], 2, 'brokers'],
+  [['--broker', 'kafka://127.0.0.1:1'], 7, '127.0.0.1:1'],
+])('outbox rebase says what is wrong with its broker: %j', async (flags, code, words) => {
+  const { exitCode, stderr } = await runWith({ DATABASE_URL: url }, ['outbox', 'rebase', '--dry-run', ...flags])
+  expect(stderr).toContain(words)
+  expect(exitCode).toBe(code)
 })
 
 test('outbox rebase begins a new life, after --yes', async () => {

@@ -1,8 +1,9 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { kafka } from '../../src/drivers/kafka/index.ts'
-import { PostgresOutboxOperations } from '../../src/drivers/postgres/postgres-outbox-operations.ts'
+import { main } from '../../src/cli/main.ts'
 import { topicOf } from '../../src/message/topic.ts'
-import { type RebaseReport, rebase } from '../../src/outbox/index.ts'
 import { type TestKafka, groupProtocols, kafkaAvailable, testKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import { databaseCopies } from './support/database-copies.ts'
@@ -52,15 +53,17 @@ describe.skipIf(kafkaAvailable.missing)(`a restored database${kafkaAvailable.not
     }
 
     /** As the operator of a service on Kafka does it. */
-    const rebaseOn = (url: string, dryRun: boolean): Promise<RebaseReport> =>
-      on(url, async (database) => {
-        const broker = kafka({ brokers: cluster.brokers })
-        try {
-          return await rebase({ outbox: new PostgresOutboxOperations({ database }), broker, dryRun })
-        } finally {
-          await broker.close()
-        }
-      })
+    async function rebaseBy(...argv: readonly string[]): Promise<unknown> {
+      let [stdout, stderr] = ['', '']
+      const io = {
+        stdout: { write: (text: string) => (stdout += text) },
+        stderr: { write: (text: string) => (stderr += text) },
+        env: {},
+        user: 'tester',
+      }
+      expect([await main(['outbox', 'rebase', ...argv, '--json'], io), stderr]).toEqual([0, ''])
+      return JSON.parse(stdout)
+    }
 
     test('sends nothing, says so, and goes on after a rebase without loss or repeat', async () => {
       const aggregate = cluster.name('restored')
@@ -87,8 +90,13 @@ describe.skipIf(kafkaAvailable.missing)(`a restored database${kafkaAvailable.not
       await relay.stop()
       expect(await wireOf(aggregate)).toEqual(before)
 
-      expect(await rebaseOn(backup, true)).toMatchObject({ onTheWire: 10 })
-      await rebaseOn(backup, false)
+      expect(await rebaseBy('--url', backup, '--broker', `kafka://${cluster.brokers.join(',')}`, '--dry-run')).toMatchObject({
+        onTheWire: 10,
+      })
+      const file = join(await mkdtemp(join(tmpdir(), 'tidemark-options-')), 'kafka.json')
+      await writeFile(file, JSON.stringify({ brokers: cluster.brokers }))
+      expect(await rebaseBy('--url', backup, '--kafka-options', file, '--yes')).toMatchObject({ onTheWire: 10 })
+      await rm(dirname(file), { recursive: true })
       // Other messages than those that the original sent under these numbers.
       await publish(backup, aggregate, 2)
       await relayAll(backup, aggregate)

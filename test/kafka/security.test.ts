@@ -179,6 +179,12 @@ describe.skipIf(ownKafkaAvailable.missing)(`a Kafka that asks who comes${ownKafk
     expect(askedByConsumer).toBeLessThan(10)
     expect((await failedLogIns()) - failuresAtStart).toBeLessThan(20)
     expect((await operations.status()).streams).toMatchObject([{ unpublished: 3 }])
+    // What the broker does not say is left out; all else is told.
+    expect(await service.status()).toMatchObject({
+      outbox: { pending: 3, relays: [{ error: { code: 'BROKER_AUTHENTICATION' } }] },
+      groups: [{ group, lags: null }],
+      lagError: { code: 'BROKER_AUTHENTICATION' },
+    })
   })
 
   const failedLogIns = async (): Promise<number> =>

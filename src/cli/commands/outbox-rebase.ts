@@ -1,9 +1,9 @@
-import { PostgresBroker } from '../../drivers/postgres/postgres-broker.ts'
 import { PostgresOutboxOperations } from '../../drivers/postgres/postgres-outbox-operations.ts'
 import { rebase } from '../../outbox/index.ts'
-import { type Command, UsageError } from '../command.ts'
+import type { Command } from '../command.ts'
 import { requireYes, schemaOf, withDatabase } from '../connect.ts'
 import { dangerFlags, databaseFlags } from '../flags.ts'
+import { brokerFlags, relayBroker } from '../relay-broker.ts'
 
 export const outboxRebaseCommand: Command = {
   name: 'outbox rebase',
@@ -12,20 +12,16 @@ export const outboxRebaseCommand: Command = {
   flags: {
     ...databaseFlags,
     ...dangerFlags,
-    broker: { type: 'string', value: 'URL', help: 'The Postgres broker the relay sends to (default: BROKER_URL)' },
-    'broker-schema': { type: 'string', value: 'NAME', help: 'Schema of its tables (default: tidemark)' },
+    ...brokerFlags,
     'from-dump': { type: 'boolean', help: 'The rows come from pg_dump; no writer may run meanwhile' },
   },
   run: (context) =>
     withDatabase(context, async (database) => {
-      const { flags, io } = context
-      const url = flags.broker ?? io.env.BROKER_URL
-      if (typeof url !== 'string' || url === '') throw new UsageError('No broker: pass --broker URL or set BROKER_URL.')
-      const dryRun = flags['dry-run'] === true
-      if (!dryRun) requireYes(context, 'No relay and no other copy of this database may run from here on.')
-      const schema = flags['broker-schema']
-      const broker = new PostgresBroker({ connectionString: url, ...(typeof schema === 'string' ? { schema } : {}) })
+      const { flags } = context
+      const broker = await relayBroker(context)
       try {
+        const dryRun = flags['dry-run'] === true
+        if (!dryRun) requireYes(context, 'No relay and no other copy of this database may run from here on.')
         const outbox = new PostgresOutboxOperations({ database, schema: schemaOf(context) })
         const report = await rebase({ outbox, broker, dryRun, fromDump: flags['from-dump'] === true })
         const what = `${report.onTheWire} message(s) of ${report.sourceEpoch} on the wire that this database does not know as published`
