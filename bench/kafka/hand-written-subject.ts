@@ -104,7 +104,7 @@ serveSubject((input: ConsumeInput<HandWrittenSettings>) => {
         waiting.add(next)
         void next.then(() => waiting.delete(next))
         // Memory stays bounded, and every partition has something to do.
-        if (waiting.size >= 1_000) await Promise.race(waiting)
+        if (waiting.size >= 1_000) await waiting.values().next().value
       }
     },
     async batches(from: Stream) {
