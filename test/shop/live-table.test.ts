@@ -7,6 +7,7 @@ import { lineOf, type Look, tableOf } from '../../examples/shop/program/live-tab
 const status: ServiceStatus = {
   name: 'payments',
   place: '127.0.0.1:5432/shop_payments',
+  lagError: null,
   outbox: { pending: 3, relays: [{ phase: 'owner', epoch: 1, tick: 9, published: 1_234, error: null }] },
   groups: [
     {
@@ -45,6 +46,12 @@ describe('the live table', () => {
       'PENDING 12  PROCESSING 0  COMPLETED 0  CANCELLED 0',
       '1,500 of 2,000 orders placed',
     ])
+  })
+
+  test('says that nobody knows what waits while the broker does not say', () => {
+    const away = { ...status, lagError: new Error('away'), groups: status.groups.map((group) => ({ ...group, lags: null })) }
+    expect(tableOf({ ...look, statuses: [away] })[1]).toBe('payments         20  1,234    ?        6           7             1')
+    expect(lineOf({ ...look, statuses: [away] })).toContain('payments in 20 out 1234 lag ? |')
   })
 
   test('says when the input is exhausted, also in a log', () => {

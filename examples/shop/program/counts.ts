@@ -6,8 +6,8 @@ export interface Counts {
   readonly handled: number
   /** Sent by this process's relay, repeats included. */
   readonly published: number
-  /** Events that wait for it now. */
-  readonly lag: number
+  /** Events that wait for it now; `null` while the broker does not say. */
+  readonly lag: number | null
   readonly retries: number
   readonly duplicates: number
   readonly deadLetters: number
@@ -18,12 +18,12 @@ export function statusesOf(shop: Shop): Promise<readonly ServiceStatus[]> {
   return Promise.all(servicesOf(shop).map((service) => service.status()))
 }
 
-export function countsOf({ groups, outbox }: ServiceStatus): Counts {
+export function countsOf({ groups, outbox, lagError }: ServiceStatus): Counts {
   const counts = groups.flatMap(({ consumer }) => consumer?.counts ?? [])
   return {
     handled: sum(counts.map(({ handled }) => handled)),
     published: sum(outbox.relays.map((relay) => relay.published)),
-    lag: sum(groups.flatMap(({ lags }) => lags.map(({ lag }) => lag))),
+    lag: lagError === null ? sum(groups.flatMap(({ lags }) => lags?.map(({ lag }) => lag) ?? [])) : null,
     retries: sum(counts.map(({ retries }) => retries)),
     duplicates: sum(counts.flatMap(({ duplicates }) => Object.values(duplicates))),
     deadLetters: sum(counts.map(({ deadLetters }) => deadLetters)),

@@ -27,7 +27,7 @@ export function tableOf({ arrivals, statuses, states }: Look): readonly string[]
   const head = ['', 'events in', 'out', 'lag', 'retries', 'duplicates', 'dead letters']
   const rows = statuses.map((status) => {
     const { handled, published, lag, retries, duplicates, deadLetters } = countsOf(status)
-    return [status.name, ...[handled, published, lag, retries, duplicates, deadLetters].map(withCommas)]
+    return [status.name, ...[handled, published, lag, retries, duplicates, deadLetters].map(shown)]
   })
   return [...alignColumns([head, ...rows]), '', statesText(states), arrivalsText(arrivals)]
 }
@@ -36,9 +36,13 @@ export function tableOf({ arrivals, statuses, states }: Look): readonly string[]
 export function lineOf({ arrivals, statuses, states }: Look): string {
   const services = statuses.map((status) => {
     const { handled, published, lag } = countsOf(status)
-    return `${status.name} in ${handled} out ${published} lag ${lag}`
+    return `${status.name} in ${handled} out ${published} lag ${lag ?? '?'}`
   })
   return [arrivalsText(arrivals), ...services, statesText(states)].join(' | ')
+}
+
+function shown(count: number | null): string {
+  return count === null ? '?' : withCommas(count)
 }
 
 function statesText(states: ReadonlyMap<string, number>): string {

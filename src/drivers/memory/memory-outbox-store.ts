@@ -46,7 +46,8 @@ export class MemoryOutboxStore implements OutboxStore {
     const { commits } = this.#database
     const waiting = this.tables.streams.map((row) => {
       const unpublished = this.tables.between(row, row.cur, commits).length
-      return unpublished + (row.finished ? 0 : 1) + this.tables.releasing(row).length
+      const left = this.tables.between(row, row.prev, row.cur).filter(({ seq }) => seq > row.doneSeq).length
+      return unpublished + (row.finished ? 0 : Math.max(1, left)) + this.tables.releasing(row).length
     })
     return waiting.reduce((sum, one) => sum + one, 0)
   }

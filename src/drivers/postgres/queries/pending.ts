@@ -4,8 +4,8 @@ import type { Statement } from '../statement-run.ts'
 const most = 1_000
 
 /**
- * How many committed messages wait to be published, held ones left out; counted up to 1,000. A tick under way counts as one.
- * `schema` is quoted. Uses the same two halves and the same index as the relay's probe.
+ * How many committed messages wait to be published, held ones left out; each part counted up to 1,000. A tick under way counts as what is left of it, and as
+ * one at the least. `schema` is quoted. Uses the same halves and the same indexes as the relay's probe and page.
  */
 export function pending(schema: string): Statement {
   const ofStream = `(r.streams = 1 or ${schema}.outbox_shard(o.aggregatetype, o.aggregateid, r.streams) = r.stream)`
@@ -15,7 +15,13 @@ export function pending(schema: string): Statement {
         (select count(*) from (select from ${schema}.outbox o where o.xid >= pg_snapshot_xmax(r.cur) and ${ofStream} limit ${most}) newer)
         + (select count(*) from pg_snapshot_xip(r.cur) x cross join lateral
             (select from ${schema}.outbox o where o.xid = x and ${ofStream} limit ${most}) older)
-        + case when r.finished then 0 else 1 end
+        + case when r.finished then 0 else greatest(1, (select count(*) from (
+            select 1 from pg_snapshot_xip(r.prev) x cross join lateral
+              (select from ${schema}.outbox o where o.xid = x and o.seq > r.done_seq and ${ofStream} limit ${most}) l
+              where pg_visible_in_snapshot(x, r.cur)
+            union all
+            (select 1 from ${schema}.outbox o where o.seq > greatest(r.done_seq, r.floor_new - 1) and o.xid >= pg_snapshot_xmax(r.prev)
+              and pg_visible_in_snapshot(o.xid, r.cur) and ${ofStream} limit ${most})) under_way)) end
         + (select count(*) from ${schema}.relay_parked p where p.stream = r.stream and p.releasing and p.release_tick is null)
       ), 0) from ${schema}.relay r) end::int as pending`,
   }
