@@ -49,6 +49,9 @@ class ConsumerRun implements Consumer {
   #cancelTick: () => void = () => undefined
   #lastForget = Number.NEGATIVE_INFINITY
   #advised = new Map<string, number>()
+  #isTelling = false
+  /** Did the broker answer what it was told last? */
+  #told: Promise<boolean> = Promise.resolve(true)
   #rejoins = 0
 
   constructor(settings: ConsumerSettings, routes: Routes) {
@@ -168,7 +171,7 @@ class ConsumerRun implements Consumer {
   #tick(): void {
     this.#cancelTick = this.#settings.clock.after(this.#settings.idleAdvanceMs, () => {
       this.#partitions.advance()
-      void this.#advise(this.#partitions.stored())
+      this.#advise(this.#partitions.stored())
       this.#forget()
       this.#tick()
     })
@@ -176,25 +179,45 @@ class ConsumerRun implements Consumer {
 
   /**
    * Tells the broker how far the group is, for tools that look there. Nothing of ours rests on it. By the rows: what is only known here would be told
-   * again, and lower, by who takes over after a loss. Never rejects.
+   * again, and lower, by who takes over after a loss. One word at a time, so that none overtakes another.
    */
-  async #advise(stored: readonly FetchPosition[]): Promise<void> {
+  #advise(stored: readonly FetchPosition[]): void {
+    if (this.#isTelling) return
+    this.#told = this.#tell(stored)
+  }
+
+  /** Whether the broker said what became of it. */
+  async #tell(stored: readonly FetchPosition[]): Promise<boolean> {
     const news = stored.filter((position) => this.#advised.get(nameOf(position)) !== position.offset)
-    if (news.length === 0 || this.#membership === null) return
+    if (news.length === 0 || this.#membership === null) return true
+    this.#isTelling = true
     try {
       await this.#membership.commit(news)
       for (const one of news) this.#advised.set(nameOf(one), one.offset)
+      return true
     } catch (error) {
       // In mid-rebalance nothing is noted, and that is no trouble: the next tick tells it again.
-      if (!TidemarkError.is(error, 'GROUP_FENCED')) this.#met('commit to the broker', error)
+      if (TidemarkError.is(error, 'GROUP_FENCED')) return true
+      this.#met('commit to the broker', error)
+      return false
+    } finally {
+      this.#isTelling = false
     }
   }
 
-  /** Before partitions go, so that a group that was stopped shows no lag it has not. No one waits long for it. */
+  /**
+   * Before partitions go, so that a group that was stopped shows no lag it has not. No one waits long for it. Left out where an earlier word got no answer: that
+   * one may still be on its way, and would come behind this one.
+   */
   async #lastAdvice(stored: readonly FetchPosition[]): Promise<void> {
     const { promise, resolve } = deferred()
-    const cancel = this.#settings.clock.after(lastAdviceMs, resolve)
-    await Promise.race([this.#advise(stored), promise])
+    let isOver = false
+    const cancel = this.#settings.clock.after(lastAdviceMs, () => {
+      isOver = true
+      resolve()
+    })
+    const told = this.#told.then((answered) => (answered && !isOver ? (this.#told = this.#tell(stored)) : false))
+    await Promise.race([told, promise])
     cancel()
   }
 
