@@ -14,16 +14,25 @@ export const brokerFlags: Readonly<Record<string, FlagSpec>> = {
 /** The broker that the flags name. The caller closes it. */
 export async function relayBroker({ flags, io }: CommandContext): Promise<Broker> {
   const file = flags['kafka-options']
-  if (typeof file === 'string') return kafkaBroker(optionsIn(file))
+  if (typeof file === 'string') {
+    if (flags.broker !== undefined) throw new UsageError('--broker and --kafka-options name two brokers: pass one of them.')
+    return kafkaBroker(optionsIn(file))
+  }
   const url = flags.broker ?? io.env.BROKER_URL
   if (typeof url !== 'string' || url === '')
     throw new UsageError('No broker: pass --broker URL or --kafka-options FILE, or set BROKER_URL.')
-  if (url.startsWith(kafkaScheme)) return kafkaBroker({ brokers: url.slice(kafkaScheme.length).replace(/\/$/, '').split(',') })
+  if (url.startsWith(kafkaScheme)) return kafkaBroker({ brokers: addressesIn(url) })
   const schema = flags['broker-schema']
   return new PostgresBroker({ connectionString: url, ...(typeof schema === 'string' ? { schema } : {}) })
 }
 
 const kafkaScheme = 'kafka://'
+
+function addressesIn(url: string): string[] {
+  const addresses = url.slice(kafkaScheme.length).replace(/\/$/, '')
+  if (addresses.includes('@')) throw new UsageError('A kafka:// URL takes no user and password: pass --kafka-options FILE, with sasl.')
+  return addresses.split(',')
+}
 
 /** Loaded when it is asked for: the client is an optional peer. */
 async function kafkaBroker(options: KafkaBrokerOptions): Promise<Broker> {

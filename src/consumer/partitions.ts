@@ -1,3 +1,4 @@
+import { within } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
 import type { Fetched, FetchPosition, TopicPartition } from '../message/port.ts'
 import { channels } from '../telemetry/channels.ts'
@@ -88,11 +89,8 @@ export class Partitions {
   /** Gives up whatever is still there, and waits for batches that are ending. */
   async end(): Promise<void> {
     this.loseAll()
-    const { promise, resolve } = deferred()
     // A handler that never ends must not keep the process from stopping.
-    const cancel = this.#settings.clock.after(this.#settings.drainMs, resolve)
-    await Promise.race([promise, Promise.all(this.#running)])
-    cancel()
+    await within(this.#settings.clock, this.#settings.drainMs, Promise.all(this.#running))
   }
 
   fetchPositions(): FetchPosition[] {

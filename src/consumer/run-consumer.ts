@@ -1,6 +1,6 @@
 import { TidemarkError } from '../errors.ts'
 import { backoffMs } from '../internal/backoff.ts'
-import { pause } from '../internal/clock.ts'
+import { pause, within } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
 import type { AssignmentListener, FetchPosition, Membership, TopicPartition } from '../message/port.ts'
 import { channels } from '../telemetry/channels.ts'
@@ -210,15 +210,13 @@ class ConsumerRun implements Consumer {
    * one may still be on its way, and would come behind this one.
    */
   async #lastAdvice(stored: readonly FetchPosition[]): Promise<void> {
-    const { promise, resolve } = deferred()
-    let isOver = false
-    const cancel = this.#settings.clock.after(lastAdviceMs, () => {
-      isOver = true
-      resolve()
+    const { clock } = this.#settings
+    const until = clock.elapsed() + lastAdviceMs
+    const told = this.#told.then((answered) => {
+      if (answered && clock.elapsed() < until) this.#told = this.#tell(stored)
+      return this.#told
     })
-    const told = this.#told.then((answered) => (answered && !isOver ? (this.#told = this.#tell(stored)) : false))
-    await Promise.race([told, promise])
-    cancel()
+    await within(clock, lastAdviceMs, told)
   }
 
   #forget(): void {

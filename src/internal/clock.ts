@@ -36,3 +36,14 @@ export function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<v
     signal?.addEventListener('abort', end, { once: true })
   })
 }
+
+/** Waits for the promise, but no longer than `ms`: did it end by then? Rejects as it does. What becomes of it later is the caller's to mind. */
+export async function within(clock: Clock, ms: number, promise: Promise<unknown>): Promise<boolean> {
+  let cancel = (): void => undefined
+  const over = new Promise<boolean>((resolve) => (cancel = clock.after(ms, () => resolve(false))))
+  try {
+    return await Promise.race([promise.then(() => true), over])
+  } finally {
+    cancel()
+  }
+}

@@ -26,9 +26,12 @@ export function prepare(page: OutboxPage, state: RelayState, tick: Tick, known: 
   const refused: RefusedRow[] = []
   for (const row of page.rows) {
     const name = topic(row)
-    const partitions = isTopicName(name) ? known.get(name) : { refused: 'its topic has a name that Kafka does not take' }
+    const partitions = known.get(name)
     if (typeof partitions !== 'number') {
-      refused.push({ row, reason: partitions?.refused ?? 'its topic is unknown' })
+      refused.push({
+        row,
+        reason: isTopicName(name) ? (partitions?.refused ?? 'its topic is unknown') : 'its topic has a name that Kafka does not take',
+      })
       continue
     }
     const record = recordOf(row, name, partitions, state, tick)

@@ -1,6 +1,5 @@
 import { TidemarkError } from '../errors.ts'
-import { systemClock } from '../internal/clock.ts'
-import { deferred } from '../internal/deferred.ts'
+import { systemClock, within } from '../internal/clock.ts'
 import type { ConsumerStatus } from '../consumer/index.ts'
 import type { RelayStatus } from '../outbox/index.ts'
 import type { GroupLag } from './lag.ts'
@@ -53,17 +52,11 @@ export async function statusOf(open: OpenService, consumptions: readonly Consump
 async function promptly(
   asked: Promise<readonly GroupLag[]>,
 ): Promise<{ readonly lags: readonly GroupLag[] | null; readonly error: unknown }> {
-  const { promise, resolve } = deferred()
-  const cancel = systemClock.after(patienceMs, resolve)
-  const late = promise.then(() => {
-    throw new TidemarkError('BROKER_UNREACHABLE', `The broker did not say how far the groups are within ${patienceMs} ms.`)
-  })
   try {
-    return { lags: await Promise.race([asked, late]), error: null }
+    if (await within(systemClock, patienceMs, asked)) return { lags: await asked, error: null }
+    throw new TidemarkError('BROKER_UNREACHABLE', `The broker did not say how far the groups are within ${patienceMs} ms.`)
   } catch (error) {
     return { lags: null, error }
-  } finally {
-    cancel()
   }
 }
 

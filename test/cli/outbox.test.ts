@@ -191,9 +191,12 @@ test.each([
   [['--kafka-options', '/nowhere/kafka.json'], 2, 'cannot be read (ENOENT)'],
   [['--kafka-options', fileURLToPath(import.meta.url)], 2, 'is not JSON'],
   [['--broker', 'kafka://'], 2, 'brokers'],
+  [['--broker', 'kafka://alice:swordfish@kafka-1:9092'], 2, '--kafka-options FILE, with sasl'],
+  [['--broker', 'kafka://kafka-1:9092', '--kafka-options', 'kafka.json'], 2, 'pass one of them'],
 ])('outbox rebase says what is wrong with its broker: %j', async (flags, code, words) => {
   const { exitCode, stderr } = await runWith({ DATABASE_URL: url }, ['outbox', 'rebase', '--dry-run', ...flags])
   expect(stderr).toContain(words)
+  expect(stderr).not.toContain('swordfish')
   expect(exitCode).toBe(code)
 })
 

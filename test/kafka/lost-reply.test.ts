@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type KafkaCluster, startKafka } from '../../servers/kafka.ts'
+import type { KafkaCluster } from '../../servers/kafka.ts'
 import { type KafkaBroker, type KafkaBrokerOptions, kafka } from '../../src/drivers/kafka/index.ts'
 import { PostgresOutboxStore } from '../../src/drivers/postgres/postgres-outbox-store.ts'
 import { type Clock, systemClock } from '../../src/internal/clock.ts'
@@ -9,7 +9,7 @@ import { countedRecord, sequence } from '../consumer/support/consumer-database.t
 import { groupProtocols, ownKafkaAvailable, uniqueName } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
 import type { RequestName } from './support/kafka-frames.ts'
-import { type Fate, KafkaProxy } from './support/kafka-proxy.ts'
+import { type Fate, type KafkaProxy, startProxiedKafka } from './support/kafka-proxy.ts'
 import { loadDatabase } from './support/load.ts'
 import { makeWorker } from './support/make-worker.ts'
 import { offsetHistory, stepsBack } from './support/offset-history.ts'
@@ -27,12 +27,9 @@ describe.skipIf(ownKafkaAvailable.missing)(`replies of Kafka that are lost${ownK
   const brokers: KafkaBroker[] = []
   const loads: RunningLoad[] = []
   beforeAll(async () => {
-    cluster = await startKafka({ proxied: true })
-    proxy = await KafkaProxy.start(cluster.nodes[0]!)
-    return async () => {
-      await proxy.close()
-      await cluster.stop()
-    }
+    const started = await startProxiedKafka()
+    ;({ cluster, proxy } = started)
+    return started.stop
   })
   afterEach(async () => {
     proxy.mend()

@@ -1,10 +1,9 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type KafkaBroker, kafka as kafkaBroker } from '../../src/drivers/kafka/index.ts'
 import type { CrashPoint } from '../../src/internal/crash-points.ts'
-import { seeded } from '../outbox/support/adversary.ts'
-import type { ChildProgram } from '../support/child-program.ts'
 import { type TestKafka, groupProtocols, kafkaAvailable, testKafka } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
+import { freezeInTurns } from './support/freeze-in-turns.ts'
 import { setGroupSessions } from './support/group-session.ts'
 import { exactly, loadDatabase } from './support/load.ts'
 import { type Worker, makeWorker } from './support/make-worker.ts'
@@ -142,7 +141,7 @@ describe.skipIf(kafkaAvailable.missing)(`a consumer on Kafka that is frozen for 
     const history = await offsetHistory({ brokers: kafka.brokers })
     const members = [1, 2].map(() => startWorker({ ...settings, groups: [group] }))
     await Promise.all(members.map((member) => member.untilSaid(/^taken$/m)))
-    const freezes = await freezeInTurns(members, seconds * 1_000)
+    const freezes = await freezeInTurns(members, { seed, forMs: seconds * 1_000, betweenMs: 300, frozenMs: 2 * sessionTimeoutMs })
     const published = await quiet(producer)
     const [outcome] = await untilHandled(settings.aggregate, [group])
     console.log(`seed ${seed}:`, JSON.stringify({ freezes, ...outcome }))
@@ -153,17 +152,3 @@ describe.skipIf(kafkaAvailable.missing)(`a consumer on Kafka that is frozen for 
     await stopAll([producer, ...members])
   })
 })
-
-/** Each at a random moment, for twice its session. */
-async function freezeInTurns(members: readonly ChildProgram[], forMs: number): Promise<number> {
-  const random = seeded(seed)
-  let freezes = 0
-  for (const end = performance.now() + forMs; performance.now() < end; freezes++) {
-    const victim = members[freezes % members.length]!
-    await pause(random() * 300)
-    victim.signal('SIGSTOP')
-    await pause(2 * sessionTimeoutMs)
-    victim.signal('SIGCONT')
-  }
-  return freezes
-}

@@ -1,12 +1,12 @@
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type KafkaCluster, startKafka } from '../../servers/kafka.ts'
+import type { KafkaCluster } from '../../servers/kafka.ts'
 import type { CrashPoint } from '../../src/internal/crash-points.ts'
-import { seeded } from '../outbox/support/adversary.ts'
 import { startRelay } from '../outbox/support/start-relay.ts'
 import type { ChildProgram } from '../support/child-program.ts'
 import { ownKafkaAvailable, uniqueName } from '../support/kafka.ts'
 import { until } from '../support/until.ts'
-import { KafkaProxy, type PassingReply } from './support/kafka-proxy.ts'
+import { freezeInTurns } from './support/freeze-in-turns.ts'
+import { type KafkaProxy, type PassingReply, startProxiedKafka } from './support/kafka-proxy.ts'
 import { exactly, loadDatabase } from './support/load.ts'
 import { type Worker, makeWorker } from './support/make-worker.ts'
 import { pause } from './support/pause.ts'
@@ -59,12 +59,9 @@ describe.skipIf(ownKafkaAvailable.missing)(`a relay to Kafka that is frozen for 
   let cluster: KafkaCluster
   let proxy: KafkaProxy
   beforeAll(async () => {
-    cluster = await startKafka({ proxied: true })
-    proxy = await KafkaProxy.start(cluster.nodes[0]!)
-    return async () => {
-      await proxy.close()
-      await cluster.stop()
-    }
+    const started = await startProxiedKafka()
+    ;({ cluster, proxy } = started)
+    return started.stop
   })
 
   describe.each([
@@ -148,7 +145,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`a relay to Kafka that is frozen for 
       const relays = [1, 2].map(() => startRelay({ url, fences: false, leaseMs, kafka: { brokers: cluster.brokers, fenceStreams } }))
       let running = true
       const publishing = publishChanges(publisher.service, aggregate, { keys: 50, seed, writers: 3, pauseMs: 15 }, () => running)
-      const freezes = await freezeOwners(relays, seconds * 1_000)
+      const freezes = await freezeInTurns(relays, { seed, forMs: seconds * 1_000, betweenMs: 200, frozenMs: 2 * leaseMs })
       running = false
       const due = await publishing
       const [outcome] = await untilHandled(aggregate, [group])
@@ -170,20 +167,6 @@ function watchRefusals(proxy: KafkaProxy): ReadonlyMap<string, readonly string[]
     return 'pass'
   }
   return refusals
-}
-
-/** One after the other at a random moment, for twice its lease. */
-async function freezeOwners(relays: readonly ChildProgram[], forMs: number): Promise<number> {
-  const random = seeded(seed)
-  let freezes = 0
-  for (const end = performance.now() + forMs; performance.now() < end; freezes++) {
-    const relay = relays[freezes % relays.length]!
-    await pause(random() * 200)
-    relay.signal('SIGSTOP')
-    await pause(2 * leaseMs)
-    relay.signal('SIGCONT')
-  }
-  return freezes
 }
 
 async function end(relays: readonly ChildProgram[]): Promise<void> {

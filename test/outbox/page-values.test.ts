@@ -1,8 +1,10 @@
-import { expect, test } from 'vitest'
+import { beforeEach, expect, test } from 'vitest'
 import type { OutboxMessage } from '../../src/message/outbox-message.ts'
 import { message, outboxDatabase } from './support/outbox-database.ts'
 
 const { database, store, publish, reset } = await outboxDatabase('page values')
+
+beforeEach(reset)
 
 /** Everything of the outbox by one tick, in pages of so many. */
 async function pages(limit: number) {
@@ -32,7 +34,6 @@ test('what was written is what is read, whatever text and bytes it is', async ()
     const rows = (await pages(limit)).flatMap((page) => page.rows)
     expect(rows.map(({ seq: _, createdAt: __, ...rest }) => rest)).toEqual(published)
   }
-  await reset()
 })
 
 test('numbers, times and cuts are those of the database', async () => {
@@ -45,7 +46,6 @@ test('numbers, times and cuts are those of the database', async () => {
     [1, expected[6]!.seq, false],
   ])
   expect(first!.rows.map((row) => [String(row.seq), row.createdAt])).toEqual(expected.slice(0, 3).map((row) => [row.seq, row.created_at]))
-  await reset()
 })
 
 test('a page ends with the row that fills it, and a row larger than a page is a page', async () => {
@@ -54,5 +54,4 @@ test('a page ends with the row that fills it, and a row larger than a page is a 
   const found = await pages(100)
   expect(found.map((page) => page.rows.map((row) => row.payload.length))).toEqual([[3_000_000, 2_000_000], [10, 9_000_000], [10]])
   expect(found.flatMap((page) => page.rows).every((row, i) => row.payload.equals(Buffer.alloc(sizes[i]!, i)))).toBe(true)
-  await reset()
 })

@@ -1,6 +1,6 @@
 import type { PoolClient } from 'pg'
 import { TidemarkError } from '../../errors.ts'
-import { deferred } from '../../internal/deferred.ts'
+import { systemClock, within } from '../../internal/clock.ts'
 import type { Row } from '../../message/transaction.ts'
 import { type Parse, type ParserOf, ownParser, parserOfPg } from './column-parsers.ts'
 import { type CancellableClient, cancelStatements } from './cancel-statements.ts'
@@ -171,7 +171,7 @@ export class Session {
     const settled = this.#settled()
     while (this.#inFlight !== null && performance.now() < deadline) {
       if (!(await cancelStatements(this.#client, deadline - performance.now()))) return
-      await within(cancelAgainMs, settled)
+      await within(systemClock, cancelAgainMs, settled)
     }
   }
 
@@ -255,12 +255,4 @@ const none: readonly unknown[] = []
 function hasSeveralCommands(text: string): boolean {
   const semicolon = text.indexOf(';')
   return semicolon !== -1 && text.slice(semicolon + 1).trim() !== ''
-}
-
-/** Resolves with the promise, or when the time is over. */
-async function within(ms: number, promise: Promise<void>): Promise<void> {
-  const over = deferred<void>()
-  const timer = setTimeout(over.resolve, ms)
-  await Promise.race([promise, over.promise])
-  clearTimeout(timer)
 }

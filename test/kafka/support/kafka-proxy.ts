@@ -1,4 +1,5 @@
 import type { KafkaNode } from '../../../servers/kafka-node.ts'
+import { type KafkaCluster, startKafka } from '../../../servers/kafka.ts'
 import { FaultProxy, type ProxiedConnection } from '../../support/fault-proxy.ts'
 import { KafkaFrames, type RequestHead, readRequestHead } from './kafka-frames.ts'
 
@@ -13,6 +14,17 @@ export interface PassingReply extends RequestHead {
  * open.
  */
 export type Fate = 'pass' | 'cut' | 'swallow'
+
+/** A broker of one's own with a proxy before it. */
+export async function startProxiedKafka(): Promise<{ readonly cluster: KafkaCluster; readonly proxy: KafkaProxy; stop(): Promise<void> }> {
+  const cluster = await startKafka({ proxied: true })
+  const proxy = await KafkaProxy.start(cluster.nodes[0]!)
+  const stop = async (): Promise<void> => {
+    await proxy.close()
+    await cluster.stop()
+  }
+  return { cluster, proxy, stop }
+}
 
 /** Stands before one broker of a cluster that was started with `proxied`, and decides of each reply what becomes of it. */
 export class KafkaProxy {
