@@ -6,11 +6,11 @@ export const layers = [
   { name: 'ground', folders: ['internal', 'errors.ts', 'telemetry'] },
   { name: 'message', folders: ['message'] },
   { name: 'operation', folders: ['operation'] },
-  { name: 'producing and deduplication', folders: ['outbox', 'inbox'] },
+  { name: 'producing, deduplication, and what to do about failures', folders: ['outbox', 'inbox', 'retry'] },
   { name: 'consumer', folders: ['consumer'] },
   {
     name: 'the other patterns',
-    folders: ['retry', 'dead-letter', 'saga', 'channel', 'ordering', 'claim-check', 'view', 'replay', 'cdc'],
+    folders: ['dead-letter', 'saga', 'channel', 'ordering', 'claim-check', 'view', 'replay', 'cdc'],
   },
   { name: 'drivers and what proves them', folders: ['drivers', 'conformance', 'testing'] },
   { name: 'service', folders: ['service'] },
