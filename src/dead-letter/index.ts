@@ -1,9 +1,28 @@
 /**
  * The record of a message that failed for good: its bytes as they stood in the log, where they stood, and everything known of the failure.
- * It is written in the transaction that moves the position past the message, so it is there exactly once.
+ * It is written in the transaction that moves the position past the message, so it is there exactly once; and then it is looked at, edited, redriven or
+ * discarded.
  *
  * @module
  */
 
 export type { DeadLetterPolicy } from '../consumer/failure-policy.ts'
 export type { DeadLetter, FailedAttempt } from '../consumer/port.ts'
+export type { Letter, LetterDetail, LetterEdit, LetterEvent, LetterGroup, LetterState } from './letter.ts'
+export type {
+  ChangeOptions,
+  DeadLetterStore,
+  GroupLetters,
+  LetterChange,
+  LetterChanges,
+  LetterContent,
+  LetterCount,
+  LetterFilter,
+  LetterPage,
+  LetterQueries,
+  LetterRef,
+  LetterStats,
+  RedriveLetter,
+  RedriveOutcome,
+  RedriveRefusal,
+} from './port.ts'

@@ -33,6 +33,9 @@ export const crashPoints = [
   'consumer:before-advance',
   'consumer:at-lane-barrier',
   'consumer:after-lanes-replaced',
+  'redrive:after-holds',
+  'redrive:after-key',
+  'redrive:after-commit',
 ] as const
 
 /** One of the names above. */
