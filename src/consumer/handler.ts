@@ -39,6 +39,12 @@ export interface HandlerOptions {
   readonly transaction?: 'batch' | 'message'
   /** What a dead letter does to the messages behind it. @default that of the consumer, `block` */
   readonly deadLetter?: DeadLetterPolicy
+  /**
+   * Why a repeat of a message without a coordinate does no harm. `'inbox'`: its id is remembered with the handler's effects, so the handler does not see the
+   * repeat. `'natural'`: handling it again leaves the same state, so no id is looked up or written, and the handler may see it again at any time,
+   * after newer messages of its key too. `handledTwice` of `tidemark/testing` checks the claim. @default 'inbox'
+   */
+  readonly idempotent?: 'inbox' | 'natural'
 }
 
 /** An event with what handles it, as the consumer takes it. Make it with `onMessage` or `onBatch`. */
@@ -48,6 +54,7 @@ export interface Handler {
   readonly batch: boolean
   readonly transaction: 'batch' | 'message'
   readonly deadLetter: DeadLetterPolicy | undefined
+  readonly idempotent: 'inbox' | 'natural'
   run(messages: readonly Message[], context: HandlerContext): void | Promise<void>
 }
 
@@ -71,8 +78,8 @@ export function onBatch<Definition extends EventDefinition>(
 }
 
 function make(definition: EventDefinition, batch: boolean, options: HandlerOptions, run: Handler['run']): Handler {
-  const { name = definition.type, transaction = 'batch', deadLetter } = options
-  return { definition, name, batch, transaction, deadLetter, run }
+  const { name = definition.type, transaction = 'batch', deadLetter, idempotent = 'inbox' } = options
+  return { definition, name, batch, transaction, deadLetter, idempotent, run }
 }
 
 /** Finds the handler of a record. */

@@ -17,7 +17,7 @@ export interface Task {
   readonly entry: Entry
   readonly handler: Handler
   readonly message: Message
-  /** What the inbox knows it by; `null` when its position or the high water already says whether it was handled. */
+  /** What the inbox knows it by; `null` when its position or the high water already says whether it was handled, or a repeat does no harm. */
   readonly inboxId: string | null
 }
 
@@ -95,7 +95,8 @@ class Planning {
       this.#queue.push(record)
       return this.#done()
     }
-    const inboxId = coordinate !== null || envelope.identityOrigin === 'position' ? null : inboxIdentity(envelope.identity)
+    const hasOtherProof = coordinate !== null || envelope.identityOrigin === 'position' || handler.idempotent === 'natural'
+    const inboxId = hasOtherProof ? null : inboxIdentity(envelope.identity)
     if (inboxId !== null && this.#identities.has(inboxId)) {
       this.#repeatsInBatch += 1
       return this.#done()

@@ -46,6 +46,7 @@ describe('what consume takes', () => {
     [{ startFrom: new Date('never') }, 'got Invalid Date.'],
     [{ startFrom: { committed: '' } }, 'got an object.'],
     [{ startFrom: { comitted: 'g' } }, 'got an object.'],
+    [{ idempotent: true }, "idempotent is 'inbox' or 'natural'; got true."],
     [{ transaction: true }, "transaction is 'batch' or 'message'; got true."],
     [{ group: '' }, 'group is a text that is not empty'],
   ])('is refused when it is wrong: %j', (options, message) => {
@@ -53,7 +54,14 @@ describe('what consume takes', () => {
   })
 
   test('is taken with each of its options', () => {
-    const options = { group: 'mine', startFrom: new Date(0), name: 'h', transaction: 'message', deadLetter: 'skip' } as const
+    const options = {
+      group: 'mine',
+      startFrom: new Date(0),
+      name: 'h',
+      transaction: 'message',
+      deadLetter: 'skip',
+      idempotent: 'natural',
+    } as const
     expect(() => service('shop').consume(Placed, options, () => undefined)).not.toThrow()
   })
 })

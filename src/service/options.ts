@@ -145,6 +145,7 @@ const consumption = group<ConsumeOptions & { readonly batch?: boolean }>({
   name: text,
   transaction: oneOf('batch', 'message'),
   deadLetter: oneOf('block', 'skip'),
+  idempotent: oneOf('inbox', 'natural'),
   batch: truth,
 })
 

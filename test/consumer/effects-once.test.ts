@@ -60,6 +60,32 @@ test('a message that comes again without a coordinate is found in the inbox, in 
   expect(consumer.status().counts).toMatchObject({ handled: 2, duplicates: { inbox: 3 } })
 })
 
+test('a handler that is idempotent by nature sees a repeat, and nothing is written for its messages', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await rows('create table if not exists newest (key text primary key, n int)')
+  const seen: number[] = []
+  const natural = onMessage(
+    Counted,
+    async ({ data }, { tx }) => {
+      await tx.query('insert into newest values ($1, $2) on conflict (key) do update set n = greatest(newest.n, excluded.n)', [
+        data.key,
+        data.n,
+      ])
+      seen.push(data.n)
+    },
+    { idempotent: 'natural' },
+  )
+  await send([countedRecord('a', 1), countedRecord('a', 1), countedRecord('a', 2)])
+  await using consumer = consume(broker, [natural], { lanes: 1 })
+  await settledAll(consumer, broker)
+  await send([countedRecord('a', 1)])
+  await settledAll(consumer, broker)
+  expect(seen).toEqual([1, 1, 2, 1])
+  expect(await rows('select n from newest')).toEqual([{ n: 2 }])
+  expect(await rows('select from tidemark.inbox')).toEqual([])
+  expect(consumer.status().counts).toMatchObject({ handled: 4, duplicates: { inbox: 0 } })
+})
+
 test('messages of the same id in two lanes at once take effect once', async () => {
   const { broker, send } = await memoryTopic(1)
   const pairs = sequence(300).flatMap((n) => [countedRecord('a', n), countedRecord(`b${n}`, n, { id: idOf('a', n) })])
