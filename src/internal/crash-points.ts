@@ -36,6 +36,17 @@ export const crashPoints = [
   'redrive:after-holds',
   'redrive:after-key',
   'redrive:after-commit',
+  'operation:after-claim',
+  'operation:mid-freeze',
+  'operation:after-freeze',
+  'operation:after-frozen',
+  'operation:before-step',
+  'operation:after-effect',
+  'operation:before-commit',
+  'operation:after-step',
+  'operation:after-look',
+  'operation:before-end',
+  'operation:after-end',
 ] as const
 
 /** One of the names above. */

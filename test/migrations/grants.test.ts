@@ -16,7 +16,7 @@ const as = (role: string) => () => ({ ...database.connection(), user: `${prefix}
 
 beforeAll(async () => {
   for (const set of ['service', 'log'] as const) await migrate(admin, { set })
-  for (const role of ['publisher', 'relay', 'consumer', 'broker']) await admin.query(`create role ${prefix}_${role}`)
+  for (const role of ['publisher', 'relay', 'consumer', 'operator', 'broker']) await admin.query(`create role ${prefix}_${role}`)
   for (const set of ['service', 'log'] as const) {
     for (const grant of grants(set, 'tidemark')) await admin.query(grant.replace(/ to (\w+);$/, ` to ${prefix}_$1`))
   }
@@ -28,7 +28,7 @@ beforeAll(async () => {
   await admin.query(`grant select, insert on seen to ${prefix}_service`)
 })
 afterAll(async () => {
-  const roles = ['publisher', 'relay', 'consumer', 'broker', 'service', 'log'].map((role) => `${prefix}_${role}`).join(', ')
+  const roles = ['publisher', 'relay', 'consumer', 'operator', 'broker', 'service', 'log'].map((role) => `${prefix}_${role}`).join(', ')
   await admin.query(`drop owned by ${roles}`)
   await admin.query(`drop role ${roles}`)
   await admin.close()

@@ -5,7 +5,16 @@ import { quotedSchema } from './schema-name.ts'
  * Who works with the tables. Making and dropping partitions of the outbox is for the owner of the table alone; a relay without that right sends
  * and reports what it could not do.
  */
-type Role = 'publisher' | 'relay' | 'consumer' | 'broker'
+type Role = 'publisher' | 'relay' | 'consumer' | 'operator' | 'broker'
+
+/** What it takes to run operations, and to start and stop them. */
+const operations = [
+  'select, insert, update on {schema}.operation',
+  'select, insert, update, delete on {schema}.operation_item',
+  'usage on sequence {schema}.operation_lease',
+  // Nobody changes or removes a line.
+  'select, insert on {schema}.audit_log',
+]
 
 const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readonly string[]>>>>> = {
   service: {
@@ -37,7 +46,10 @@ const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readon
       'usage on sequence {schema}.parked_lease',
       'select, insert, update on {schema}.dead_letter',
       'execute on function {schema}.consumer_require(boolean, text)',
+      ...operations,
     ],
+    // Whoever runs the command line.
+    operator: operations,
   },
   log: {
     broker: [
