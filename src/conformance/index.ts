@@ -6,4 +6,5 @@
 export { brokerCases, brokerOffers, type BrokerFixture, type BrokerSettings } from './broker.ts'
 export { exercise, type Case, type Runner, type Subject } from './case.ts'
 export { consumerStoreCases, type ConsumerStoreFixture } from './consumer-store.ts'
+export { ledgerStoreCases, type LedgerStoreFixture } from './idempotency-ledger.ts'
 export { outboxStoreCases, type OpenTransaction, type OutboxStoreFixture } from './outbox-store.ts'

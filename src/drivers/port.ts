@@ -1,4 +1,5 @@
 import type { ConsumerStore } from '../consumer/port.ts'
+import type { LedgerStore } from '../inbox/port.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
 import type { OutboxStore } from '../outbox/port.ts'
@@ -48,6 +49,8 @@ export interface OutboxRetention {
 export interface ServiceDatabase {
   readonly outbox: OutboxStore
   readonly consumer: ConsumerStore
+  /** Of idempotency keys. Changes are committed by themselves. */
+  readonly ledger: LedgerStore
   /** Where it is, for people: host, port and database, never a password. */
   readonly place: string
 

@@ -6,6 +6,7 @@ import { channels } from '../telemetry/channels.ts'
 import type { OpenService } from './open-service.ts'
 import { type ServiceOptions, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import type { Consumption } from './service.ts'
+import { keepForgetting } from './service-ledger.ts'
 
 /** A started service: a relay for each stream of its outbox, and one consumer per group. */
 export interface Running {
@@ -34,7 +35,7 @@ export async function startService(open: OpenService, options: ServiceOptions, c
     await Promise.all([...consumers, ...relays].map((part) => part.stop()))
     throw error
   }
-  return watch(relays, consumers, wake)
+  return watch(relays, consumers, wake, keepForgetting(name, database.ledger))
 }
 
 function startRelays({ broker, database }: OpenService, options: ServiceOptions, topics: readonly TopicSpec[]): readonly Relay[] {
@@ -76,7 +77,7 @@ function groupsOf(consumptions: readonly Consumption[]): readonly Pick<ConsumerO
   })
 }
 
-function watch(relays: readonly Relay[], consumers: readonly Consumer[], wake: () => void): Running {
+function watch(relays: readonly Relay[], consumers: readonly Consumer[], wake: () => void, forgetting: { stop(): Promise<void> }): Running {
   let failure: unknown = null
   const parts = [...relays, ...consumers]
   const done = Promise.all(parts.map((part) => part.done)).then(
@@ -98,6 +99,7 @@ function watch(relays: readonly Relay[], consumers: readonly Consumer[], wake: (
     stop: async () => {
       await Promise.all(consumers.map((consumer) => consumer.stop()))
       await Promise.all(relays.map((relay) => relay.stop()))
+      await forgetting.stop()
     },
   }
 }

@@ -8,6 +8,7 @@ import {
   onMessage,
 } from '../consumer/index.ts'
 import { TidemarkError } from '../errors.ts'
+import type { Ledger } from '../inbox/index.ts'
 import type { EventDefinition, EventInput, MessageOptions } from '../message/index.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
 import { type ServiceOptions, checkConsume, checkService } from './options.ts'
@@ -16,6 +17,7 @@ import { type Flow, type Flowing, type SettledOptions, settled } from './settled
 import { type OpenService, flowOf, openService, topicsByGroup } from './open-service.ts'
 import { type LagOptions, type PartitionLag, partitionLags } from './partition-lag.ts'
 import { type Running, startService } from './running.ts'
+import { lazyLedger } from './service-ledger.ts'
 import { ServiceTransaction } from './service-transaction.ts'
 import { type ServiceStatus, statusOf } from './status.ts'
 
@@ -41,6 +43,11 @@ export interface Consumption {
  */
 export class Service implements Flowing, AsyncDisposable {
   readonly name: string
+  /**
+   * Where calls to the outside are noted, for `once` and `idempotent` of `tidemark/inbox`. In the service's database, on connections of its own; of
+   * the service's group.
+   */
+  readonly ledger: Ledger
   readonly #options: ServiceOptions
   readonly #publisher: Publisher
   readonly #consumptions: Consumption[] = []
@@ -54,6 +61,7 @@ export class Service implements Flowing, AsyncDisposable {
     this.name = name
     this.#options = options
     this.#publisher = new Publisher(options.source ?? name)
+    this.ledger = lazyLedger(options.group ?? name, async () => (await this.#open()).database.ledger)
   }
 
   /**

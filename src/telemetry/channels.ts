@@ -20,4 +20,6 @@ export const channels = {
   consumerTrouble: channel('tidemark:consumer:trouble'),
   /** A topic is not as this service expects: `{ service, topic, differs }`, the last one a list of texts. Told at the start; nothing is changed. */
   topicDiffers: channel('tidemark:topic:differs'),
+  /** Old entries of the idempotency-key ledger could not be removed, and will be tried again: `{ service, error }`, the last one a text. */
+  ledgerTrouble: channel('tidemark:ledger:trouble'),
 } as const

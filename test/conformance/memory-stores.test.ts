@@ -1,5 +1,5 @@
-import { consumerStoreCases, exercise, outboxStoreCases } from '../../src/conformance/index.ts'
-import { MemoryConsumerStore, MemoryDatabase, MemoryOutboxStore, memoryView } from '../../src/drivers/memory/index.ts'
+import { consumerStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
+import { MemoryConsumerStore, MemoryDatabase, MemoryLedgerStore, MemoryOutboxStore, memoryView } from '../../src/drivers/memory/index.ts'
 import { vitestRunner } from './vitest-runner.ts'
 
 exercise(
@@ -35,6 +35,23 @@ exercise(
         effects: async () => database.data.entries().map(([name]) => name),
         queued: async (partition) => [...store.parked(partition).values()].flat().map(({ record }) => record.offset),
         deadLetters: async () => store.deadLetters.length,
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  ledgerStoreCases,
+  {
+    offers: [],
+    async open() {
+      const database = new MemoryDatabase()
+      return {
+        store: new MemoryLedgerStore(database),
+        scope: 'group',
+        transaction: (work) => database.transaction(work),
         close: () => Promise.resolve(),
       }
     },

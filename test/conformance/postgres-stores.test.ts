@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll } from 'vitest'
-import { consumerStoreCases, exercise, outboxStoreCases } from '../../src/conformance/index.ts'
+import { consumerStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
-import { PostgresConsumerStore, PostgresOutboxStore } from '../../src/drivers/postgres/index.ts'
+import { PostgresConsumerStore, PostgresLedgerStore, PostgresOutboxStore } from '../../src/drivers/postgres/index.ts'
 import { migrate } from '../../src/drivers/postgres/migrations/migrate.ts'
 import { pgTransaction } from '../../src/drivers/postgres/foreign-transactions.ts'
 import { testDatabase } from '../support/postgres.ts'
@@ -59,6 +59,22 @@ exercise(
           const [row] = await database.query('select count(*) as letters from tidemark.dead_letter where group_name = $1', [group])
           return Number(row!['letters'])
         },
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  ledgerStoreCases,
+  {
+    offers: [],
+    async open() {
+      return {
+        store: new PostgresLedgerStore({ database }),
+        scope: randomUUID(),
+        transaction: (work) => database.transaction(work),
         close: () => Promise.resolve(),
       }
     },

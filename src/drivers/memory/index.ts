@@ -20,5 +20,6 @@ export { MemoryDatabase, type MemoryDatabaseOptions } from './memory-database.ts
 export { type MemoryTransaction } from './memory-transaction.ts'
 export { MemoryView, memoryView, type MemoryData } from './memory-view.ts'
 export { MemoryOutboxStore, type MemoryOutboxOptions } from './memory-outbox-store.ts'
+export { MemoryLedgerStore } from './memory-ledger-store.ts'
 export { MemoryConsumerStore, type MemoryConsumerStoreOptions } from './memory-consumer-store.ts'
 export { type MemoryDeadLetter, type ParkedMessage } from './memory-consumer-tables.ts'

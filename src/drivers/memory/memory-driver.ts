@@ -6,6 +6,7 @@ import type { DatabaseDriver, OutboxSettings, ServiceDatabase } from '../port.ts
 import { MemoryConsumerStore } from './memory-consumer-store.ts'
 import type { MemoryDeadLetter } from './memory-consumer-tables.ts'
 import { MemoryDatabase } from './memory-database.ts'
+import { MemoryLedgerStore } from './memory-ledger-store.ts'
 import { MemoryOutboxStore } from './memory-outbox-store.ts'
 import { noSql } from './memory-transaction.ts'
 
@@ -41,13 +42,14 @@ export function memory({ clock }: MemoryOptions = {}): MemoryDriver {
   const database = new MemoryDatabase(clock === undefined ? {} : { clock })
   const outbox = outboxOf(database)
   const consumer = new MemoryConsumerStore({ database, append: (tx, messages) => outbox.opened().append(tx, messages) })
+  const ledger = new MemoryLedgerStore(database)
   return {
     get: (key) => database.data.get(key),
     entries: () => database.data.entries(),
     get deadLetters() {
       return consumer.deadLetters
     },
-    open: async (_service, settings = {}) => openDatabase(database, outbox.open(settings), consumer),
+    open: async (_service, settings = {}) => openDatabase(database, outbox.open(settings), consumer, ledger),
   }
 }
 
@@ -68,10 +70,16 @@ function kept({ streams, published }: Required<Pick<OutboxSettings, 'streams' | 
   return `streams: ${streams}, published: '${published}'`
 }
 
-function openDatabase(database: MemoryDatabase, outbox: MemoryOutboxStore, consumer: MemoryConsumerStore): ServiceDatabase {
+function openDatabase(
+  database: MemoryDatabase,
+  outbox: MemoryOutboxStore,
+  consumer: MemoryConsumerStore,
+  ledger: MemoryLedgerStore,
+): ServiceDatabase {
   return {
     outbox,
     consumer,
+    ledger,
     place: 'memory',
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
       database.transaction(async (tx) => {

@@ -21,6 +21,7 @@ export class MemoryTransaction implements Transaction<MemoryView> {
   constructor(database: MemoryDatabase) {
     this.#database = database
     this.raw = new MemoryView(database.data, () => this.requireOpen())
+    ofView.set(this.raw, this)
   }
 
   get state(): 'open' | 'failed' | 'closed' | 'lost' {
@@ -114,6 +115,14 @@ export class MemoryTransaction implements Transaction<MemoryView> {
     this.#onEnd()
     this.#database.locks.release(this)
   }
+}
+
+/** What a handler is given wraps the transaction, and hands on its values alone. */
+const ofView = new WeakMap<MemoryView, MemoryTransaction>()
+
+/** The transaction behind what a handler was given; `null`: it is not of a memory database. */
+export function memoryTransaction({ raw }: Transaction): MemoryTransaction | null {
+  return raw instanceof MemoryView ? (ofView.get(raw) ?? null) : null
 }
 
 /** Nobody's fault, and gone when tried again. */

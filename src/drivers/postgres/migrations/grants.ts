@@ -47,6 +47,8 @@ const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readon
       'select, insert, update on {schema}.dead_letter',
       'execute on function {schema}.consumer_require(boolean, text)',
       ...operations,
+      'select, insert, update, delete on {schema}.idempotency_key',
+      'usage on sequence {schema}.idempotency_token',
     ],
     // Whoever runs the command line.
     operator: operations,
