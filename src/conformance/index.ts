@@ -7,4 +7,5 @@ export { brokerCases, brokerOffers, type BrokerFixture, type BrokerSettings } fr
 export { exercise, type Case, type Runner, type Subject } from './case.ts'
 export { consumerStoreCases, type ConsumerStoreFixture } from './consumer-store.ts'
 export { ledgerStoreCases, type LedgerStoreFixture } from './idempotency-ledger.ts'
+export { deadLetterStoreCases, type DeadLetterStoreFixture, type WaitingMessage } from './dead-letter-store.ts'
 export { outboxStoreCases, type OpenTransaction, type OutboxStoreFixture } from './outbox-store.ts'

@@ -1,5 +1,6 @@
 import type { ConsumerStore } from '../consumer/port.ts'
 import type { LedgerStore } from '../inbox/port.ts'
+import type { DeadLetterStore } from '../dead-letter/port.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
 import type { OutboxStore } from '../outbox/port.ts'
@@ -51,6 +52,7 @@ export interface ServiceDatabase {
   readonly consumer: ConsumerStore
   /** Of idempotency keys. Changes are committed by themselves. */
   readonly ledger: LedgerStore
+  readonly deadLetters: DeadLetterStore
   /** Where it is, for people: host, port and database, never a password. */
   readonly place: string
 

@@ -1,4 +1,4 @@
-import { consumerStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
+import { consumerStoreCases, deadLetterStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
 import { MemoryConsumerStore, MemoryDatabase, MemoryLedgerStore, MemoryOutboxStore, memoryView } from '../../src/drivers/memory/index.ts'
 import { vitestRunner } from './vitest-runner.ts'
 
@@ -52,6 +52,27 @@ exercise(
         store: new MemoryLedgerStore(database),
         scope: 'group',
         transaction: (work) => database.transaction(work),
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  deadLetterStoreCases,
+  {
+    offers: [],
+    async open() {
+      const consumer = new MemoryConsumerStore()
+      return {
+        store: consumer.letters,
+        consumer,
+        group: 'group',
+        waiting: async (partition) => {
+          const queue = [...consumer.parked(partition).values()].flat().sort((a, b) => a.record.offset - b.record.offset)
+          return queue.map(({ record, dead }) => ({ offset: record.offset, dead, value: record.value?.toString() ?? null }))
+        },
         close: () => Promise.resolve(),
       }
     },

@@ -1,8 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll } from 'vitest'
-import { consumerStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
+import { consumerStoreCases, deadLetterStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
-import { PostgresConsumerStore, PostgresLedgerStore, PostgresOutboxStore } from '../../src/drivers/postgres/index.ts'
+import {
+  PostgresConsumerStore,
+  PostgresDeadLetterStore,
+  PostgresLedgerStore,
+  PostgresOutboxStore,
+} from '../../src/drivers/postgres/index.ts'
 import { migrate } from '../../src/drivers/postgres/migrations/migrate.ts'
 import { pgTransaction } from '../../src/drivers/postgres/foreign-transactions.ts'
 import { testDatabase } from '../support/postgres.ts'
@@ -75,6 +80,33 @@ exercise(
         store: new PostgresLedgerStore({ database }),
         scope: randomUUID(),
         transaction: (work) => database.transaction(work),
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  deadLetterStoreCases,
+  {
+    offers: [],
+    async open() {
+      const group = randomUUID()
+      return {
+        store: new PostgresDeadLetterStore({ database }),
+        consumer: new PostgresConsumerStore({ database }),
+        group,
+        waiting: async (partition) => {
+          const text =
+            'select log_offset, dead, value from tidemark.parked_msg where group_name = $1 and partition = $2 order by log_offset'
+          const rows = await database.query(text, [group, partition.partition])
+          return rows.map(({ log_offset, dead, value }) => ({
+            offset: Number(log_offset),
+            dead: dead === true,
+            value: (value as Buffer | null)?.toString() ?? null,
+          }))
+        },
         close: () => Promise.resolve(),
       }
     },

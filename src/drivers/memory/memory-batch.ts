@@ -2,7 +2,7 @@ import type { BatchEnd, BatchTransaction, CommitOutcome, LanePosition, LaneRef }
 import { TidemarkError } from '../../errors.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { LogRecord } from '../../message/port.ts'
-import { type MemoryConsumerTables, keyName, partitionName } from './memory-consumer-tables.ts'
+import { type MemoryConsumerTables, keyLock, keyName, partitionName } from './memory-consumer-tables.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import { type MemoryTransaction, isConflict } from './memory-transaction.ts'
 
@@ -96,7 +96,7 @@ export class MemoryBatch implements BatchTransaction {
     if (queue.length === 0) return null
     await database.step('queue', this.tx)
     const keys = [...new Set(queue.map(keyName))].sort()
-    for (const key of keys) await this.tx.lock(`parked ${partitionName(lane)} ${key}`)
+    for (const key of keys) await this.tx.lock(keyLock(lane, key))
     const parked = tables.partition(lane)!.parked
     if (!keys.every((key) => parked.has(key))) return 'released'
     for (const record of queue) this.#stageQueue(record, false)

@@ -24,6 +24,7 @@ import {
   stateOf,
 } from './memory-consumer-tables.ts'
 import { MemoryDatabase } from './memory-database.ts'
+import { MemoryDeadLetterStore } from './memory-dead-letter-store.ts'
 import type { MemoryTransaction } from './memory-transaction.ts'
 
 export interface MemoryConsumerStoreOptions {
@@ -38,6 +39,8 @@ export interface MemoryConsumerStoreOptions {
 /** Positions, inbox, parked keys and dead letters in memory: the protocol of `docs/design/consumer.md` with its transactions and row locks. */
 export class MemoryConsumerStore implements ConsumerStore {
   readonly database: MemoryDatabase
+  /** The operator's side of the dead letters. */
+  readonly letters: MemoryDeadLetterStore
   readonly #tables = new MemoryConsumerTables()
   readonly #append: (tx: MemoryTransaction, messages: readonly OutboxMessage[]) => Promise<void>
   readonly #standstillMs: number
@@ -48,6 +51,7 @@ export class MemoryConsumerStore implements ConsumerStore {
     standstillMs = 5_000,
   }: MemoryConsumerStoreOptions = {}) {
     this.database = database
+    this.letters = new MemoryDeadLetterStore(database, this.#tables)
     this.#append = append
     this.#standstillMs = standstillMs
   }

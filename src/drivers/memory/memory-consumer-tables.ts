@@ -1,5 +1,6 @@
 import type { DeadLetter, LanePosition, LaneRef, LogPlace, PartitionRef, PartitionState } from '../../consumer/port.ts'
 import type { LogRecord } from '../../message/port.ts'
+import type { LetterLife } from './memory-letters.ts'
 
 /** A message that waits behind its key. */
 export interface ParkedMessage {
@@ -24,6 +25,8 @@ export interface MemoryDeadLetter extends DeadLetter {
 export class MemoryConsumerTables {
   readonly partitions = new Map<string, MemoryPartition>()
   readonly deadLetters: MemoryDeadLetter[] = []
+  /** What has happened to them since, by their numbers from 1 on. */
+  readonly letterLives = new Map<number, LetterLife>()
   /** When each identity was handled, by group. */
   readonly #handled = new Map<string, Map<string, number>>()
 
@@ -59,6 +62,11 @@ export class MemoryConsumerTables {
 
 export function partitionName({ group, topicId, partition }: PartitionRef): string {
   return JSON.stringify([group, topicId, partition])
+}
+
+/** The lock of a parked key. */
+export function keyLock(ref: PartitionRef, key: string): string {
+  return `parked ${partitionName(ref)} ${key}`
 }
 
 /** A message that queues has a key. */

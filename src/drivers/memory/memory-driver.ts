@@ -80,6 +80,7 @@ function openDatabase(
     outbox,
     consumer,
     ledger,
+    deadLetters: consumer.letters,
     place: 'memory',
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
       database.transaction(async (tx) => {

@@ -5,6 +5,7 @@ import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
 import { PostgresConsumerStore } from './postgres-consumer-store.ts'
 import { PostgresLedgerStore } from './postgres-ledger-store.ts'
+import { PostgresDeadLetterStore } from './postgres-dead-letter-store.ts'
 import { PostgresOutboxStore } from './postgres-outbox-store.ts'
 import { appendStatements } from './queries/outbox.ts'
 
@@ -48,6 +49,7 @@ function openDatabase(database: PostgresDatabase, schema: string, outbox: Outbox
     outbox: new PostgresOutboxStore({ ...outbox, database, schema }),
     consumer: new PostgresConsumerStore({ database, schema }),
     ledger: new PostgresLedgerStore({ database, schema }),
+    deadLetters: new PostgresDeadLetterStore({ database, schema }),
     place: database.place,
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
       database.transaction(work, async () => {

@@ -1,0 +1,327 @@
+import { laneOf } from '../../consumer/lane-of.ts'
+import type { LaneRef, PartitionRef } from '../../consumer/port.ts'
+import { redriveConflict, requireChangeable } from '../../dead-letter/conflict.ts'
+import type { Letter, LetterDetail, LetterEvent, LetterGroup } from '../../dead-letter/letter.ts'
+import { madeUpKey } from '../../dead-letter/made-up-key.ts'
+import type {
+  ChangeOptions,
+  DeadLetterStore,
+  GroupLetters,
+  LetterChange,
+  LetterContent,
+  LetterCount,
+  LetterFilter,
+  LetterPage,
+  LetterRef,
+  LetterStats,
+  RedriveLetter,
+  RedriveOutcome,
+} from '../../dead-letter/port.ts'
+import { redriveRefusal } from '../../dead-letter/redrive-refusal.ts'
+import { TidemarkError } from '../../errors.ts'
+import { laneLock } from './memory-batch.ts'
+import { type MemoryConsumerTables, type ParkedMessage, keyLock } from './memory-consumer-tables.ts'
+import type { MemoryDatabase } from './memory-database.ts'
+import { matchesFilter } from './memory-letter-filter.ts'
+import { type LetterLife, allLetters, letterById, newLife } from './memory-letters.ts'
+import type { MemoryTransaction } from './memory-transaction.ts'
+
+/** The dead letters of a memory database, with the locks of the one in Postgres. */
+export class MemoryDeadLetterStore implements DeadLetterStore {
+  readonly #database: MemoryDatabase
+  readonly #tables: MemoryConsumerTables
+
+  constructor(database: MemoryDatabase, tables: MemoryConsumerTables) {
+    this.#database = database
+    this.#tables = tables
+  }
+
+  async list(filter: LetterFilter, { limit = 50, after }: { limit?: number; after?: string } = {}): Promise<LetterPage> {
+    const found = this.#found(filter)
+    const from = after === undefined ? 0 : found.findIndex(({ id }) => String(id) === after) + 1
+    const page = found.slice(from, from + limit)
+    const isMore = found.length > from + limit
+    return { letters: page.map(withoutContent), next: isMore ? String(page.at(-1)!.id) : null }
+  }
+
+  async get(id: number): Promise<LetterDetail | null> {
+    return letterById(this.#tables, id)
+  }
+
+  async count(filter: LetterFilter): Promise<LetterCount> {
+    const found = this.#found(filter)
+    const keys = new Set(found.map(orderOf)).size
+    return { count: found.length, keys, oldest: found.at(-1)?.diedAt ?? null, newest: found[0]?.diedAt ?? null }
+  }
+
+  async groups(filter: LetterFilter, limit = 100): Promise<readonly LetterGroup[]> {
+    const groups = [...groupedBy(this.#found(filter), ({ fingerprint }) => fingerprint).values()].map(groupOf)
+    return groups.sort((a, b) => b.count - a.count || b.lastDiedAt.getTime() - a.lastDiedAt.getTime()).slice(0, limit)
+  }
+
+  async stats(filter: LetterFilter): Promise<LetterStats> {
+    const found = this.#found(filter)
+    const oldest = found.at(-1)
+    return {
+      count: found.length,
+      byType: countedBy(found, ({ type }) => type ?? ''),
+      byReason: countedBy(found, ({ reason }) => reason),
+      oldest: oldest === undefined ? null : withoutContent(oldest),
+    }
+  }
+
+  async byGroup(since: Date): Promise<readonly GroupLetters[]> {
+    return [...groupedBy(this.#found({}), ({ group }) => group)].map(([group, letters]) => {
+      const { id, messageId, errorClass, type, fingerprint } = letters[0]!
+      return {
+        group,
+        count: letters.length,
+        recent: letters.filter(({ diedAt }) => diedAt >= since).length,
+        oldest: letters.at(-1)!.diedAt,
+        newest: letters[0]!.diedAt,
+        example: { id, messageId, errorClass, type, fingerprint },
+      }
+    })
+  }
+
+  async *select(filter: LetterFilter, pageSize = 1_000): AsyncIterable<readonly LetterRef[]> {
+    const inOrder = [...groupedBy(this.#found(filter), orderOf)].flatMap(([order, letters]) =>
+      letters.sort((a, b) => a.offset - b.offset).map(({ id, version }) => ({ id, version, order })),
+    )
+    for (let from = 0; from < inOrder.length; from += pageSize) yield inOrder.slice(from, from + pageSize)
+  }
+
+  async change(id: number, change: LetterChange, options: ChangeOptions): Promise<Letter | null> {
+    const { actor } = options
+    const reason = options.reason ?? null
+    return this.#changeLetter(id, change.kind, options, async (tx, letter) => {
+      switch (change.kind) {
+        case 'assign':
+          return this.#alter(tx, id, { assignee: change.assignee }, this.#event(actor, 'assigned', change.assignee))
+        case 'comment':
+          return this.#alter(tx, id, null, this.#event(actor, 'commented', change.text))
+        case 'archive':
+          return this.#alter(tx, id, { archivedAt: letter.archivedAt ?? this.#now() }, this.#event(actor, 'archived', reason))
+        case 'restore':
+          return this.#alter(tx, id, { archivedAt: null }, this.#event(actor, 'restored', reason))
+        case 'discard': {
+          const ended = { state: 'discarded', endedAt: this.#now(), endedBy: actor, endReason: reason } as const
+          this.#alter(tx, id, ended, this.#event(actor, 'discarded', reason))
+          const key = keyOf(letter)
+          tx.stage(() => this.#setQueue(letter, key, (queue) => queue.filter(({ record }) => record.offset !== letter.offset)))
+        }
+      }
+    })
+  }
+
+  async edit(id: number, content: LetterContent, options: ChangeOptions & { readonly redrive?: boolean }): Promise<Letter | null> {
+    if (options.redrive !== true) {
+      return this.#changeLetter(id, 'edit', options, async (tx, letter) => this.#editIn(tx, letter, content, options))
+    }
+    const asked = options.version === undefined ? { id } : { id, version: options.version }
+    const [outcome] = await this.#redrive([asked], options, content)
+    if (outcome!.outcome === 'redriven') return this.get(id)
+    if (outcome!.reason === 'unknown') return null
+    throw redriveConflict(id, outcome!.reason)
+  }
+
+  redrive(letters: readonly RedriveLetter[], options: ChangeOptions): Promise<readonly RedriveOutcome[]> {
+    return this.#redrive(letters, options, null)
+  }
+
+  async #redrive(
+    letters: readonly RedriveLetter[],
+    options: Omit<ChangeOptions, 'version'>,
+    content: LetterContent | null,
+  ): Promise<readonly RedriveOutcome[]> {
+    const refused = (reason: 'unknown' | 'no-position'): readonly RedriveOutcome[] =>
+      letters.map(({ id }) => ({ id, outcome: 'refused', reason }))
+    const found = letters.flatMap(({ id }) => letterById(this.#tables, id) ?? [])
+    const [first] = found
+    if (first === undefined) return refused('unknown')
+    if (found.some((letter) => orderOf(letter) !== orderOf(first))) {
+      throw new TidemarkError('INPUT_INVALID', 'Letters of different keys cannot be redriven in one call.', {
+        remedy: 'Call redrive once for each key; a letter without a key is one of its own.',
+      })
+    }
+    for (;;) {
+      const lanes = this.#tables.partition(first)?.lanes.length
+      if (lanes === undefined) return refused('no-position')
+      const lane = { ...placeOf(first), lane: laneOf(first.key, first.offset, lanes) }
+      const outcome = await this.#database.transaction((tx) => this.#redriveIn(tx, lane, lanes, letters, first, options, content))
+      if (outcome !== 'lanes-changed') return outcome
+    }
+  }
+
+  async #redriveIn(
+    tx: MemoryTransaction,
+    lane: LaneRef,
+    lanes: number,
+    letters: readonly RedriveLetter[],
+    first: LetterDetail,
+    options: Omit<ChangeOptions, 'version'>,
+    content: LetterContent | null,
+  ): Promise<readonly RedriveOutcome[] | 'lanes-changed'> {
+    const { actor } = options
+    const key = keyOf(first)
+    await tx.lock(laneLock(lane))
+    await this.#database.step('redrive: hold', tx)
+    const position = this.#tables.lane(lane)
+    if (position === undefined || position.lanes !== lanes) return 'lanes-changed'
+    await tx.lock(keyLock(lane, key))
+    await this.#database.step('redrive: letters', tx)
+    for (const id of letters.map((one) => one.id).sort((a, b) => a - b)) await tx.lock(letterLock(id))
+    const outcomes = letters.map((asked): RedriveOutcome => {
+      const letter = letterById(this.#tables, asked.id)
+      const seen = letter === null ? undefined : { ...letter, archived: letter.archivedAt !== null }
+      const refusal = redriveRefusal(asked, seen, position.nextOffset)
+      if (refusal !== null) return { id: asked.id, outcome: 'refused', reason: refusal }
+      return { id: asked.id, outcome: 'redriven', version: letter!.version + (content === null ? 1 : 2) }
+    })
+    const going = outcomes.flatMap(({ id, outcome }) => (outcome === 'redriven' ? [letterById(this.#tables, id)!] : []))
+    if (going.length === 0) return outcomes
+    tx.stage(() => this.#tables.setLane(lane, { ...this.#tables.lane(lane)!, holds: position.holds + 1 }))
+    for (const letter of going) {
+      if (content !== null) this.#editIn(tx, letter, content, options)
+      const change = { state: 'redriven', redrives: letter.redrives + 1, endedAt: null, endedBy: null, endReason: null } as const
+      this.#alter(tx, letter.id, change, this.#event(actor, 'redriven', options.reason ?? null))
+      tx.stage(() => {
+        const { record } = letterById(this.#tables, letter.id)!
+        this.#setQueue(letter, key, (queue) => [
+          ...queue.filter((one) => one.record.offset !== record.offset),
+          { record: { ...record, key: Buffer.from(key, 'base64') }, dead: false },
+        ])
+      })
+    }
+    return outcomes
+  }
+
+  /** The lock order is that of a redrive: key, letter. */
+  #changeLetter(
+    id: number,
+    wish: LetterChange['kind'] | 'edit',
+    options: ChangeOptions,
+    work: (tx: MemoryTransaction, letter: LetterDetail) => Promise<void>,
+  ): Promise<Letter | null> {
+    return this.#database
+      .transaction(async (tx) => {
+        const place = letterById(this.#tables, id)
+        if (place === null) return null
+        if (wish === 'discard') await tx.lock(keyLock(place, keyOf(place)))
+        await tx.lock(letterLock(id))
+        await this.#database.step('change letter', tx)
+        const letter = letterById(this.#tables, id)!
+        requireChangeable(letter, wish, options)
+        await work(tx, letter)
+        return id
+      })
+      .then((done) => (done === null ? null : withoutContent(letterById(this.#tables, done)!)))
+  }
+
+  #editIn(tx: MemoryTransaction, { id, record }: LetterDetail, { value, headers }: LetterContent, options: ChangeOptions): void {
+    const { actor } = options
+    const reason = options.reason ?? null
+    const at = this.#now()
+    tx.stage(() => {
+      const life = this.#life(id)
+      const edit = { number: life.lineage.length + 1, before: { value: record.value, headers: record.headers }, actor, at, reason }
+      const edited = { ...record, value: value === undefined ? record.value : value, headers: headers ?? record.headers }
+      const history = [...life.history, this.#event(actor, 'edited', reason)]
+      this.#tables.letterLives.set(id, { ...life, version: life.version + 1, edited, lineage: [...life.lineage, edit], history })
+    })
+  }
+
+  /** `null`: only the event. */
+  #alter(tx: MemoryTransaction, id: number, change: Partial<LetterLife> | null, event: LetterEvent): void {
+    tx.stage(() => {
+      const life = this.#life(id)
+      const version = life.version + (change === null ? 0 : 1)
+      this.#tables.letterLives.set(id, { ...life, ...change, version, history: [...life.history, event] })
+    })
+  }
+
+  #setQueue(place: PartitionRef, key: string, change: (queue: readonly ParkedMessage[]) => readonly ParkedMessage[]): void {
+    const { parked } = this.#tables.partition(place)!
+    const queue = [...change(parked.get(key) ?? [])].sort((a, b) => a.record.offset - b.record.offset)
+    if (queue.length === 0) parked.delete(key)
+    else parked.set(key, queue)
+  }
+
+  #life(id: number): LetterLife {
+    return this.#tables.letterLives.get(id) ?? newLife
+  }
+
+  #event(actor: string, action: LetterEvent['action'], text: string | null): LetterEvent {
+    return { at: this.#now(), actor, action, text }
+  }
+
+  #now(): Date {
+    return new Date(this.#database.clock.now())
+  }
+
+  /** Newest first. */
+  #found(filter: LetterFilter): LetterDetail[] {
+    const found = allLetters(this.#tables).filter((letter) => matchesFilter(letter, filter))
+    return found.sort((a, b) => b.diedAt.getTime() - a.diedAt.getTime() || b.id - a.id)
+  }
+}
+
+function placeOf({ group, topic, topicId, partition }: Letter): PartitionRef {
+  return { group, topic, topicId, partition }
+}
+
+/** Of the key it waits under, base64. */
+function keyOf(letter: Letter): string {
+  return (letter.key ?? madeUpKey(letter, letter.offset)).toString('base64')
+}
+
+function orderOf(letter: Letter): string {
+  return JSON.stringify([letter.group, letter.topicId, letter.partition, keyOf(letter)])
+}
+
+function letterLock(id: number): string {
+  return `letter ${id}`
+}
+
+function withoutContent({
+  record: _record,
+  stack: _stack,
+  attempts: _attempts,
+  lineage: _lineage,
+  history: _history,
+  ...letter
+}: LetterDetail): Letter {
+  return letter
+}
+
+function groupedBy<T>(all: readonly T[], nameOf: (one: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>()
+  for (const one of all) {
+    const group = groups.get(nameOf(one))
+    if (group === undefined) groups.set(nameOf(one), [one])
+    else group.push(one)
+  }
+  return groups
+}
+
+function countedBy<T>(all: readonly T[], nameOf: (one: T) => string): Map<string, number> {
+  return new Map([...groupedBy(all, nameOf)].map(([name, group]) => [name, group.length]))
+}
+
+/** Newest first. */
+function groupOf(letters: readonly LetterDetail[]): LetterGroup {
+  const newest = letters[0]!
+  const { fingerprint, group, type, errorClass, frame, id, reason } = newest
+  return {
+    fingerprint,
+    group,
+    type,
+    errorClass,
+    frame,
+    count: letters.length,
+    firstDiedAt: letters.at(-1)!.diedAt,
+    lastDiedAt: newest.diedAt,
+    cameBack: letters.filter(({ redrives }) => redrives > 0).length,
+    example: { id, reason },
+  }
+}

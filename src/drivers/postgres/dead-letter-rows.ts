@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto'
+import type { FailedAttempt } from '../../consumer/port.ts'
+import type { Letter, LetterDetail, LetterEdit, LetterEvent, LetterGroup, LetterState } from '../../dead-letter/letter.ts'
+import type { GroupLetters, LetterRef } from '../../dead-letter/port.ts'
+import type { Header } from '../../message/port.ts'
+import type { Row } from '../../message/transaction.ts'
+
+/** A row of `letterColumns`. */
+export function letterOf(row: Row): Letter {
+  return {
+    id: Number(row['id']),
+    version: Number(row['version']),
+    state: row['state'] as LetterState,
+    group: String(row['group_name']),
+    topic: String(row['topic']),
+    topicId: String(row['topic_id']),
+    partition: Number(row['partition']),
+    offset: Number(row['log_offset']),
+    key: row['key'] as Buffer | null,
+    messageId: row['message_id'] as string | null,
+    type: row['type'] as string | null,
+    handler: row['handler'] as string | null,
+    policy: row['policy'] as 'block' | 'skip',
+    errorClass: String(row['error_class']),
+    reason: String(row['reason']),
+    fingerprint: String(row['fingerprint']),
+    frame: row['frame'] as string | null,
+    codeVersion: row['code_version'] as string | null,
+    firstFailedAt: row['first_failed_at'] as Date,
+    lastFailedAt: row['last_failed_at'] as Date,
+    diedAt: row['died_at'] as Date,
+    retryCount: Number(row['retry_count']),
+    redrives: Number(row['redrives']),
+    edits: Number(row['edits']),
+    assignee: row['assignee'] as string | null,
+    archivedAt: row['archived_at'] as Date | null,
+    endedAt: row['ended_at'] as Date | null,
+    endedBy: row['ended_by'] as string | null,
+    endReason: row['end_reason'] as string | null,
+  }
+}
+
+/** A row of `readLetter`, with those of its edits and events. */
+export function letterDetailOf(row: Row, edits: readonly Row[], events: readonly Row[]): LetterDetail {
+  const letter = letterOf(row)
+  const { topic, partition, offset, key } = letter
+  const timestamp = (row['log_time'] as Date).getTime()
+  const value = row['value'] as Buffer | null
+  return {
+    ...letter,
+    record: { topic, partition, offset, timestamp, key, value, headers: headersOf(row['headers']) },
+    stack: row['stack'] as string | null,
+    attempts: (row['attempts'] as readonly { at: string; error: string }[]).map(attemptOf),
+    lineage: edits.map(editOf),
+    history: events.map(eventOf),
+  }
+}
+
+/** What `headersToJson` wrote. */
+export function headersOf(json: unknown): Header[] {
+  return (json as readonly [string, string | null | { readonly base64: string }][]).map(([name, value]) => [
+    name,
+    value !== null && typeof value === 'object' ? Buffer.from(value.base64, 'base64') : value,
+  ])
+}
+
+export function letterGroupOf(row: Row): LetterGroup {
+  return {
+    fingerprint: String(row['fingerprint']),
+    group: String(row['group_name']),
+    type: row['type'] as string | null,
+    errorClass: String(row['error_class']),
+    frame: row['frame'] as string | null,
+    count: Number(row['count']),
+    firstDiedAt: row['first'] as Date,
+    lastDiedAt: row['last'] as Date,
+    cameBack: Number(row['came_back']),
+    example: { id: Number(row['id']), reason: String(row['reason']) },
+  }
+}
+
+export function groupLettersOf(row: Row): GroupLetters {
+  return {
+    group: String(row['group_name']),
+    count: Number(row['count']),
+    recent: Number(row['recent']),
+    oldest: row['oldest'] as Date,
+    newest: row['newest'] as Date,
+    example: {
+      id: Number(row['id']),
+      messageId: row['message_id'] as string | null,
+      errorClass: String(row['error_class']),
+      type: row['type'] as string | null,
+      fingerprint: String(row['fingerprint']),
+    },
+  }
+}
+
+/** A row of a selection. Keys may be long, so the order goes by a hash. */
+export function letterRefOf(row: Row): LetterRef {
+  const id = Number(row['id'])
+  const key = row['key'] as Buffer | null
+  const place = JSON.stringify([row['group_name'], row['topic_id'], row['partition'], key === null ? id : key.toString('base64')])
+  return { id, version: Number(row['version']), order: createHash('sha256').update(place).digest('base64url') }
+}
+
+function attemptOf({ at, error }: { readonly at: string; readonly error: string }): FailedAttempt {
+  return { at: Date.parse(at), error }
+}
+
+function editOf(row: Row): LetterEdit {
+  return {
+    number: Number(row['number']),
+    before: { value: row['value'] as Buffer | null, headers: headersOf(row['headers']) },
+    actor: String(row['actor']),
+    at: row['at'] as Date,
+    reason: row['reason'] as string | null,
+  }
+}
+
+function eventOf(row: Row): LetterEvent {
+  return {
+    at: row['at'] as Date,
+    actor: String(row['actor']),
+    action: row['action'] as LetterEvent['action'],
+    text: row['text'] as string | null,
+  }
+}
