@@ -64,13 +64,14 @@ export const ledgerStoreCases: readonly Case<LedgerStoreFixture>[] = [
     },
   },
   {
-    name: 'a response is kept to the byte, and only the first one is',
+    name: 'a response is kept to the byte, only the first one is, and nobody takes the call over',
     async run(fixture) {
       const { token } = await begun(fixture)
       const kept = await done(fixture, token)
       assert.deepEqual(kept?.response, answer)
       const change = { to: 'done', response: { format: 'bytes', body: Buffer.from([0, 255]) }, keepMs: minute } as const
       assert.equal(await fixture.store.change(keyOf(fixture), token, change), null)
+      assert.equal(await fixture.store.change(keyOf(fixture), token, { to: 'in progress', claim }), null)
       const entry = await seen(fixture)
       assert.deepEqual([entry.state, entry.response?.format], ['done', 'json'])
       assert.equal(Buffer.compare(entry.response!.body, answer.body), 0)

@@ -16,6 +16,7 @@
 
 export { RisingWater, highestOf } from './high-water.ts'
 export type { HighWater } from './high-water.ts'
+export { idempotent, type IdempotentContext, type IdempotentHandler, type IdempotentOptions } from './http/idempotent.ts'
 export { inboxIdentity } from './identity.ts'
 export { claimCall, type ClaimOutcome, type ClaimWish } from './claim-call.ts'
 export type { HeldClaim } from './held-claim.ts'

@@ -71,8 +71,8 @@ export interface LedgerStore {
   begin(key: LedgerKey, claim: LedgerClaim): Promise<{ readonly entry: LedgerEntry; readonly isMade: boolean }>
 
   /**
-   * Changes the entry if its token is this one and it is not done; `null`: it is not, and nothing happened. `done` may be asked for inside a transaction
-   * of the same database, to commit with what was done.
+   * Changes the entry if its token is this one and it is not done; one that is done and expired can be taken over. `null`: it is not so, and nothing
+   * happened. `done` may be asked for inside a transaction of the same database, to commit with what was done there.
    */
   change(key: LedgerKey, token: string, change: LedgerChange, tx?: Transaction): Promise<LedgerEntry | null>
 

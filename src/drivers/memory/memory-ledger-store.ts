@@ -66,6 +66,7 @@ export class MemoryLedgerStore implements LedgerStore {
 
   #changed(there: Kept, change: LedgerChange): Kept | null {
     const now = this.#database.clock.now()
+    if (change.to === 'in progress' && there.state === 'done' && !this.#isExpired(there)) return null
     if (change.to === 'in progress') return this.#claimed(there.key, change.claim, there.attempts + 1)
     if (change.to === 'done') {
       if (there.state === 'done') return null

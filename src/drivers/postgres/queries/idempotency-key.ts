@@ -51,7 +51,8 @@ function changed(schema: string, change: LedgerChange): Changed {
     const { fingerprint, leaseMs, keepMs } = change.claim
     const set = `state = 'in progress', token = nextval('${schema}.idempotency_token'), attempts = attempts + 1, fingerprint = $5,
   lease_until = ${after('$6')}, expires_at = ${expiry('$6', '$7')}, format = null, response = null`
-    return { set, where: 'true', params: [fingerprint, leaseMs, keepMs] }
+    // Whoever waited for the row may find that its owner has come to an end after all.
+    return { set, where: `(state <> 'done' or expires_at < clock_timestamp())`, params: [fingerprint, leaseMs, keepMs] }
   }
   if (change.to === 'renewed') return { set: `lease_until = ${after('$5')}`, where: `state = 'in progress'`, params: [change.leaseMs] }
   if (change.to === 'unknown')
