@@ -4,6 +4,8 @@ import type { Session } from './session.ts'
 
 /** Who cannot have a lock for so long gives up and may try again: rather than hang behind an owner that stands still on its position. */
 const lockTimeoutMs = 15_000
+/** The server ends a transaction that hears nothing for so long: a frozen operator must not keep a lane waiting, whose position it has locked. */
+const standstillMs = 5_000
 
 /** How a transaction's work ended: `committed` by itself, or to be rolled back. */
 export interface Ended<T> {
@@ -22,7 +24,10 @@ export async function letterTransaction<T>(database: PostgresDatabase, work: (se
     await session.run([
       // Said each time: a role may have another default, and then later statements would not see what the locks waited for.
       { text: 'begin isolation level read committed' },
-      { text: `select set_config('lock_timeout', $1, true)`, params: [String(lockTimeoutMs)] },
+      {
+        text: `select set_config('lock_timeout', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`,
+        params: [String(lockTimeoutMs), String(standstillMs)],
+      },
     ])
     const { end, result } = await work(session)
     if (end === 'undo') failure = await rollBack(session)

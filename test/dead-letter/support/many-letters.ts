@@ -1,0 +1,15 @@
+import type { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
+
+/** Puts letters of about a kilobyte into the table, of 40 kinds, over 7 days; every tenth one is not of a living kind. */
+export async function insertManyLetters(database: PostgresDatabase, count: number): Promise<void> {
+  await database.query(
+    `insert into tidemark.dead_letter (group_name, topic, topic_id, partition, log_offset, log_time, key, value, headers, message_id, type, handler, policy, state,
+  error_class, reason, stack, attempts, code_version, died_at, fingerprint, frame, first_failed_at, last_failed_at, retry_count)
+select 'group-' || n % 4, 'topic', 'topic-id', n % 8, n, now() - (n || ' seconds')::interval, convert_to('key-' || n % 20000, 'UTF8'),
+  convert_to(repeat('x', 900) || n, 'UTF8'), ('[["id","' || n || '"]]')::json, 'message-' || n, 'Type' || n % 5, 'handler', 'skip',
+  case when n % 10 = 0 then 'redriven' else 'dead' end, 'Error' || n % 10, 'the reason of ' || n % 500, repeat('at somewhere ', 20), '[]', 'v1',
+  now() - (n * 6 || ' seconds')::interval, md5((n % 40)::text), 'frame of ' || n % 40, now(), now(), 5
+from generate_series(1, $1::int) n`,
+    [count],
+  )
+}
