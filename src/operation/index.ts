@@ -22,6 +22,11 @@ export type {
   Params,
   Plan,
 } from './operation.ts'
+export { Operations } from './operations.ts'
+export type { Asked, OperationsOptions, StartOptions, WatchOptions } from './operations.ts'
+export { runOperations } from './run-operations.ts'
+export type { OperationEvent, OperationRunner, RunOperationsOptions } from './run-operations.ts'
+export type { RunOutcome } from './run-operation.ts'
 export type {
   AuditFilter,
   AuditStore,

@@ -11,6 +11,8 @@ export interface StepContext {
 interface Common {
   /** As stored: `redrive`. Processes that know the name can go on with the operation. */
   readonly name: string
+  /** What `authorize` is asked, and the audit log says, when one is planned or confirmed. @default `operation.<name>` */
+  readonly verb?: string
   /** Checks the params, counts and looks. Changes nothing. Rejects with `INPUT_INVALID` for params that it does not take. */
   plan(params: Params): Promise<Plan>
   /**

@@ -35,7 +35,7 @@ describe('stages', () => {
     const first = decide(after, 10, 100)
     expect(first.decision).toEqual({ what: 'look' })
     const unknown = looked(first.pace, { done: 0, failed: 0, skipped: 0 }, 10)
-    expect(decide(unknown, 20, 100).decision).toEqual({ what: 'wait', ms: 990 })
+    expect(decide(unknown, 20, 100).decision).toEqual({ what: 'wait', ms: 490 })
     expect(decide(unknown, 5_010, 100).decision).toMatchObject({ what: 'look' })
     expect(decide(looked(unknown, { done: 0, failed: 0, skipped: 0 }, 5_010), 5_011, 100).decision).toEqual({ what: 'step', limit: 4 })
     expect(decide(looked(unknown, { done: 1, failed: 0, skipped: 0 }, 30), 30, 100).decision).toEqual({ what: 'step', limit: 4 })

@@ -1,7 +1,7 @@
 import type { Operation, OperationCounts, OperationSettings } from './operation.ts'
 
 /** How long between two looks at how started items have ended, in milliseconds. */
-export const lookMs = 1_000
+export const lookMs = 500
 /** In the middle of a stage the failure ratio says nothing before so many items were tried. At its end it always counts. */
 export const leastTried = 20
 /** Seconds of the rate that may be used at once. */

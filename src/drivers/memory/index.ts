@@ -19,6 +19,7 @@ export { memory, type MemoryDriver, type MemoryOptions } from './memory-driver.t
 export { MemoryDatabase, type MemoryDatabaseOptions } from './memory-database.ts'
 export { type MemoryTransaction } from './memory-transaction.ts'
 export { MemoryView, memoryView, type MemoryData } from './memory-view.ts'
+export { MemoryOperationStore } from './memory-operation-store.ts'
 export { MemoryOutboxStore, type MemoryOutboxOptions } from './memory-outbox-store.ts'
 export { MemoryLedgerStore } from './memory-ledger-store.ts'
 export { MemoryConsumerStore, type MemoryConsumerStoreOptions } from './memory-consumer-store.ts'
