@@ -25,4 +25,6 @@ export { idempotencyKey, ledgerKey, type MessageIdentity } from './ledger-key.ts
 export { forgetCalls, ledger, type Ledger, type LedgerOptions } from './ledger.ts'
 export { once, settleCall, type CallResolution, type OnceOptions, type OutsideCall } from './once.ts'
 export type { LedgerChange, LedgerClaim, LedgerCount, LedgerEntry, LedgerKey, LedgerStore, StoredResponse } from './port.ts'
+export { versionOutcome, versionOutcomes } from './version-outcome.ts'
+export type { AcceptedVersions, VersionOutcome, VersionResult, VersionRules } from './version-outcome.ts'
 export type { CallLimits } from './with-limits.ts'
