@@ -22,7 +22,7 @@ function resultOf({ place }: Item, { failing = 0 }: Params): ItemResult {
 
 const common = {
   plan: async (params: Params) => ({ count: Number(params['items']), summary: { asked: params['items'] } }),
-  freeze: async function* ({ params }: { readonly params: Params }) {
+  async *freeze({ params }: { readonly params: Params }) {
     yield* pages(params)
   },
 }
@@ -43,6 +43,9 @@ export const counting: OperationKind = {
     return items.map((item) => resultOf(item, params))
   },
 }
+
+/** The same in large steps. */
+export const bulk: OperationKind = { ...counting, name: 'bulk', stepItems: 500 }
 
 /** The effect by itself, kept from happening twice by looking first; how it ended is told by another table. */
 export function marking(database: PostgresDatabase): OperationKind {

@@ -6,7 +6,7 @@ import { Audit, type Operation, type OperationRunner, Operations, runOperations 
 import { type ChildProgram, startProgram } from '../../support/child-program.ts'
 import { testDatabase } from '../../support/postgres.ts'
 import { until } from '../../support/until.ts'
-import { counting, effectTable, marking } from './counting-kinds.ts'
+import { bulk, counting, effectTable, marking } from './counting-kinds.ts'
 
 export const ada = { id: 'ada', roles: ['operator'] }
 
@@ -19,7 +19,7 @@ export async function operationDatabase(label: string) {
   await migrate(database, { set: 'service' })
   await database.query(effectTable)
   const store = new PostgresOperationStore({ database })
-  const kinds = [counting, marking(database)]
+  const kinds = [counting, bulk, marking(database)]
   const operations = new Operations({ store, kinds, audit: new Audit({ store, host: 'here' }) })
   const run = (leaseMs = 400): OperationRunner => runOperations({ store, kinds, leaseMs, idleMs: 10 })
   const state = async (id: string): Promise<Operation['state']> => (await operations.get(id)).state

@@ -6,13 +6,13 @@
 import { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
 import { PostgresOperationStore } from '../../../src/drivers/postgres/postgres-operation-store.ts'
 import { runOperations } from '../../../src/operation/index.ts'
-import { counting, marking } from './counting-kinds.ts'
+import { bulk, counting, marking } from './counting-kinds.ts'
 
 const { url, leaseMs } = JSON.parse(process.argv[2]!) as { readonly url: string; readonly leaseMs: number }
 const database = new PostgresDatabase({ connectionString: url, maxConnections: 6 })
 const runner = runOperations({
   store: new PostgresOperationStore({ database }),
-  kinds: [counting, marking(database)],
+  kinds: [counting, bulk, marking(database)],
   leaseMs,
   idleMs: 20,
   onEvent: (event) => {
