@@ -30,6 +30,10 @@ export function redriveConflict(id: number, reason: RedriveRefusal): TidemarkErr
   return conflict(`The dead letter ${id} cannot be redriven: ${refusals[reason]}`, { id, reason })
 }
 
+export function unknownLetter(id: number | string): TidemarkError {
+  return new TidemarkError('DEAD_LETTER_UNKNOWN', `There is no dead letter ${id}.`, { details: { id } })
+}
+
 /** What each refusal means, for people. */
 export const refusals: Readonly<Record<RedriveRefusal, string>> = {
   unknown: 'there is none of this id.',

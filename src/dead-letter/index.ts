@@ -8,6 +8,13 @@
 
 export type { DeadLetterPolicy } from '../consumer/failure-policy.ts'
 export type { DeadLetter, FailedAttempt } from '../consumer/port.ts'
+export { deadLetterMessage } from './dead-letter-message.ts'
+export type { DeadLetterMessage, OriginalEvent } from './dead-letter-message.ts'
+export { DeadLetterManager } from './dead-letter-manager.ts'
+export type { DeadLetterManagerOptions, DeadLetterStats, ReplayFilter } from './dead-letter-manager.ts'
+export { editLetter } from './edit-letter.ts'
+export type { EditOptions } from './edit-letter.ts'
+export { schemaProblem } from './schema-problem.ts'
 export type { Letter, LetterDetail, LetterEdit, LetterEvent, LetterGroup, LetterState } from './letter.ts'
 export type {
   ChangeOptions,

@@ -11,6 +11,7 @@ import type { Letter, LetterDetail, LetterGroup, LetterState } from './letter.ts
 /** Which letters. Conditions are joined by *and*, the values of one by *or*. `{}`: all that are dead and not archived. */
 export interface LetterFilter {
   readonly ids?: readonly number[]
+  readonly messageIds?: readonly string[]
   readonly groups?: readonly string[]
   /** @default ['dead'] */
   readonly states?: readonly LetterState[]
@@ -63,7 +64,8 @@ export interface LetterStats {
   /** By type; the empty text stands for none. */
   readonly byType: ReadonlyMap<string, number>
   readonly byReason: ReadonlyMap<string, number>
-  readonly oldest: Letter | null
+  /** When the first of them failed for the first time. */
+  readonly oldestFailure: Date | null
 }
 
 /** How a consumer group stands, for alerts. Archived letters do not count. */

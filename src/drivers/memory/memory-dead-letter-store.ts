@@ -61,12 +61,12 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
 
   async stats(filter: LetterFilter): Promise<LetterStats> {
     const found = this.#found(filter)
-    const oldest = found.at(-1)
+    const first = Math.min(...found.map(({ firstFailedAt }) => firstFailedAt.getTime()))
     return {
       count: found.length,
       byType: countedBy(found, ({ type }) => type ?? ''),
       byReason: countedBy(found, ({ reason }) => reason),
-      oldest: oldest === undefined ? null : withoutContent(oldest),
+      oldestFailure: found.length === 0 ? null : new Date(first),
     }
   }
 

@@ -8,6 +8,7 @@ export function matchesFilter(letter: LetterDetail, filter: LetterFilter): boole
     states.includes(letter.state) &&
     (archived === 'any' || archived === (letter.archivedAt !== null)) &&
     isAnyOf(filter.ids, letter.id) &&
+    isAnyOf(filter.messageIds, letter.messageId) &&
     isAnyOf(filter.groups, letter.group) &&
     isAnyOf(filter.types, letter.type) &&
     isAnyOf(filter.errorClasses, letter.errorClass) &&

@@ -70,15 +70,14 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
     const [byType, byReason, oldest] = await this.#run([
       lists.countByType(this.#schema, filter),
       lists.countByReason(this.#schema, filter),
-      lists.oldestLetter(this.#schema, filter),
+      lists.oldestFailure(this.#schema, filter),
     ])
     const types = countsOf(byType!)
-    const row = oldest!.rows[0]
     return {
       count: [...types.values()].reduce((sum, n) => sum + n, 0),
       byType: types,
       byReason: countsOf(byReason!),
-      oldest: row === undefined ? null : letterOf(row),
+      oldestFailure: oldest!.rows[0]!['oldest'] as Date | null,
     }
   }
 

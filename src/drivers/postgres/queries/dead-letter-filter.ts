@@ -23,6 +23,7 @@ export function letterCondition(filter: LetterFilter): LetterCondition {
   if (states.length !== 1) anyOf(states, 'text', 'state')
   if (archived !== 'any') conditions.push(`d.archived_at is ${archived ? 'not ' : ''}null`)
   anyOf(filter.ids, 'bigint', 'id')
+  anyOf(filter.messageIds, 'text', 'message_id')
   anyOf(filter.groups, 'text', 'group_name')
   anyOf(filter.types, 'text', 'type')
   anyOf(filter.errorClasses, 'text', 'error_class')

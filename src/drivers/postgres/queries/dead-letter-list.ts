@@ -83,9 +83,9 @@ export function countByReason(schema: string, filter: LetterFilter): Statement {
   return { text: `select d.reason as name, count(*) from ${schema}.dead_letter d where ${text} group by 1 order by 2 desc, 1`, params }
 }
 
-export function oldestLetter(schema: string, filter: LetterFilter): Statement {
+export function oldestFailure(schema: string, filter: LetterFilter): Statement {
   const { text, params } = letterCondition(filter)
-  return { text: `select ${letterColumns} from ${schema}.dead_letter d where ${text} order by d.died_at, d.id limit 1`, params }
+  return { text: `select min(d.first_failed_at) as oldest from ${schema}.dead_letter d where ${text}`, params }
 }
 
 export function lettersByGroup(schema: string, since: Date): Statement {

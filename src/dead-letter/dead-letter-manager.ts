@@ -1,0 +1,120 @@
+import { TidemarkError } from '../errors.ts'
+import { redriveConflict, unknownLetter } from './conflict.ts'
+import { type DeadLetterMessage, deadLetterMessage } from './dead-letter-message.ts'
+import type { DeadLetterStore, LetterFilter, LetterRef } from './port.ts'
+
+/** All dead letters by the numbers. */
+export interface DeadLetterStats {
+  readonly totalCount: number
+  /** `unknown`: messages that name no type. */
+  readonly byEventType: Readonly<Record<string, number>>
+  readonly byFailureReason: Readonly<Record<string, number>>
+  /** When the oldest of them failed for the first time; `undefined`: there are none. */
+  readonly oldestMessage: Date | undefined
+}
+
+export interface ReplayFilter extends LetterFilter {
+  /** The same as `types` with one. */
+  readonly eventType?: string
+}
+
+export interface DeadLetterManagerOptions {
+  readonly store: () => Promise<DeadLetterStore>
+  /** Who is noted as the one who did it. @default 'application' */
+  readonly actor?: string
+}
+
+/** Letters of one key in one transaction; those of a larger one go in several, in their order. */
+const mostAtOnce = 1_000
+
+/**
+ * The dead letters of a service, by the names of the textbooks. A replay is a redrive: the message goes back to the consumer that failed, and to no other, at
+ * its old place in the order of its key. For large numbers use the redrive operation, which goes slowly, can be paused, and survives the process.
+ */
+export class DeadLetterManager {
+  readonly #store: () => Promise<DeadLetterStore>
+  readonly #actor: string
+
+  constructor({ store, actor = 'application' }: DeadLetterManagerOptions) {
+    this.#store = store
+    this.#actor = actor
+  }
+
+  /** Over all letters that are dead, archived ones included. */
+  async getDeadLetterStats(): Promise<DeadLetterStats> {
+    const { count, byType, byReason, oldestFailure } = await (await this.#store()).stats({ archived: 'any' })
+    return {
+      totalCount: count,
+      byEventType: Object.fromEntries([...byType].map(([type, n]) => [type === '' ? 'unknown' : type, n])),
+      byFailureReason: Object.fromEntries(byReason),
+      oldestMessage: oldestFailure ?? undefined,
+    }
+  }
+
+  /** One letter with its event; `null`: there is none. */
+  async get(id: number | string): Promise<DeadLetterMessage | null> {
+    const store = await this.#store()
+    const found = await idOf(store, id)
+    const letter = found === null ? null : await store.get(found)
+    return letter === null ? null : deadLetterMessage(letter)
+  }
+
+  /** The newest letters of a filter, with their events. @default 100 of all that are dead */
+  async peek(filter: LetterFilter = {}, limit = 100): Promise<readonly DeadLetterMessage[]> {
+    const store = await this.#store()
+    const { letters } = await store.list(filter, { limit })
+    const details = await Promise.all(letters.map(({ id }) => store.get(id)))
+    return details.flatMap((letter) => (letter === null ? [] : [deadLetterMessage(letter)]))
+  }
+
+  /**
+   * Gives one letter back to its consumer: by the letter's id, or the message's where one consumer group alone could not handle it. Rejects with
+   * `DEAD_LETTER_UNKNOWN`, and with `DEAD_LETTER_CONFLICT` for a letter that cannot go, with the reason.
+   */
+  async replay(id: number | string): Promise<void> {
+    const store = await this.#store()
+    const found = await idOf(store, id)
+    if (found === null) throw unknownLetter(id)
+    const [outcome] = await store.redrive([{ id: found }], { actor: this.#actor })
+    if (outcome!.outcome === 'redriven') return
+    throw outcome!.reason === 'unknown' ? unknownLetter(id) : redriveConflict(found, outcome!.reason)
+  }
+
+  /**
+   * Gives all letters of a filter back, each key in its order, and returns how many went. The set is fixed at the start: what dies meanwhile, once more
+   * or for the first time, is not in it. Letters that others redrive, discard or change meanwhile are left out.
+   */
+  async replayAll({ eventType, ...filter }: ReplayFilter = {}): Promise<number> {
+    const store = await this.#store()
+    const chosen: LetterRef[] = []
+    const types = eventType === undefined ? {} : { types: [eventType] }
+    // Read to its end first: a pool of one connection could not do both at once.
+    for await (const page of store.select({ ...filter, ...types })) chosen.push(...page)
+    let replayed = 0
+    for (const letters of ofOneKey(chosen)) {
+      const outcomes = await store.redrive(letters, { actor: this.#actor })
+      replayed += outcomes.filter(({ outcome }) => outcome === 'redriven').length
+    }
+    return replayed
+  }
+}
+
+function* ofOneKey(chosen: readonly LetterRef[]): Generator<readonly LetterRef[]> {
+  for (let from = 0; from < chosen.length;) {
+    let to = from + 1
+    while (to < chosen.length && to - from < mostAtOnce && chosen[to]!.order === chosen[from]!.order) to++
+    yield chosen.slice(from, to)
+    from = to
+  }
+}
+
+/** The letter's own id, or the one that has this message. */
+async function idOf(store: DeadLetterStore, id: number | string): Promise<number | null> {
+  if (typeof id === 'number' || /^\d{1,15}$/.test(id)) return Number(id)
+  const { letters } = await store.list({ messageIds: [id], archived: 'any' }, { limit: 2 })
+  if (letters.length < 2) return letters[0]?.id ?? null
+  const groups = letters.map((letter) => `${letter.group} (${letter.id})`).join(', ')
+  throw new TidemarkError('INPUT_INVALID', `The message "${id}" is a dead letter more than once: of ${groups}.`, {
+    remedy: "Name one by the letter's id.",
+  })
+}

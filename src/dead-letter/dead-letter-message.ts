@@ -1,0 +1,75 @@
+import type { LogRecord } from '../message/port.ts'
+import { readEnvelope } from '../message/read-envelope.ts'
+import type { Letter, LetterDetail } from './letter.ts'
+
+/** The message as its publisher meant it. */
+export interface OriginalEvent {
+  readonly eventId: string
+  /** `null`: the record names none. */
+  readonly eventType: string | null
+  readonly source: string
+  readonly key: string | null
+  readonly occurredAt: Date
+  readonly schemaVersion: number
+  readonly correlationId: string
+  readonly causationId: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+  /** Parsed where it is JSON; the bytes where it is not. `null`: there are none. */
+  readonly data: unknown
+}
+
+/** A dead letter in the terms of the textbooks; all else that is known of it is in `context`. */
+export interface DeadLetterMessage {
+  readonly originalEvent: OriginalEvent
+  readonly failureReason: string
+  readonly failureStack: string | undefined
+  /** Runs that were charged to it. */
+  readonly retryCount: number
+  readonly firstFailedAt: Date
+  readonly lastFailedAt: Date
+  /** The topic it came from. */
+  readonly sourceQueue: string
+  readonly context: Letter
+}
+
+/** The event as it came from the log, whatever was edited since. */
+export function deadLetterMessage(letter: LetterDetail): DeadLetterMessage {
+  const { record, stack, attempts: _attempts, lineage, history: _history, ...context } = letter
+  const [first] = lineage
+  return {
+    originalEvent: originalEvent(first === undefined ? record : { ...record, ...first.before }),
+    failureReason: letter.reason,
+    failureStack: stack ?? undefined,
+    retryCount: letter.retryCount,
+    firstFailedAt: letter.firstFailedAt,
+    lastFailedAt: letter.lastFailedAt,
+    sourceQueue: letter.topic,
+    context,
+  }
+}
+
+function originalEvent(record: LogRecord): OriginalEvent {
+  const envelope = readEnvelope(record)
+  const { id, type, source, key, time, schemaVersion, correlationId, causationId, headers, parsed, body } = envelope
+  return {
+    eventId: id,
+    eventType: type,
+    source,
+    key,
+    occurredAt: time,
+    schemaVersion,
+    correlationId,
+    causationId,
+    headers,
+    data: parsed === undefined ? dataOf(body ?? record.value) : parsed.data,
+  }
+}
+
+function dataOf(bytes: Buffer | null): unknown {
+  if (bytes === null) return null
+  try {
+    return JSON.parse(bytes.toString()) as unknown
+  } catch {
+    return bytes
+  }
+}
