@@ -7,6 +7,7 @@ import {
   onBatch,
   onMessage,
 } from '../consumer/index.ts'
+import { DeadLetterManager } from '../dead-letter/dead-letter-manager.ts'
 import { TidemarkError } from '../errors.ts'
 import type { Ledger } from '../inbox/index.ts'
 import type { EventDefinition, EventInput, MessageOptions } from '../message/index.ts'
@@ -43,6 +44,8 @@ export interface Consumption {
  */
 export class Service implements Flowing, AsyncDisposable {
   readonly name: string
+  /** The messages that could not be handled: counted, looked at, given back. Opens the service at its first use. */
+  readonly deadLetters: DeadLetterManager
   /**
    * Where calls to the outside are noted, for `once` and `idempotent` of `tidemark/inbox`. In the service's database, on connections of its own; of
    * the service's group.
@@ -61,6 +64,7 @@ export class Service implements Flowing, AsyncDisposable {
     this.name = name
     this.#options = options
     this.#publisher = new Publisher(options.source ?? name)
+    this.deadLetters = new DeadLetterManager({ store: async () => (await this.#open()).database.deadLetters, actor: name })
     this.ledger = lazyLedger(options.group ?? name, async () => (await this.#open()).database.ledger)
   }
 

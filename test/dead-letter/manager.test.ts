@@ -1,0 +1,136 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { event, service, settled } from 'tidemark'
+import { editLetter } from 'tidemark/dead-letter'
+import { PostgresDatabase, PostgresDeadLetterStore, postgres, postgresBroker } from 'tidemark/postgres'
+import { z } from 'zod'
+import { testDatabase } from '../support/postgres.ts'
+
+const schema = z.object({ orderId: z.string(), total: z.number() })
+const OrderPlaced = event('OrderPlaced', { aggregate: 'order', key: ({ orderId }) => orderId, schema })
+const OrderShipped = event('OrderShipped', { aggregate: 'order', key: ({ orderId }) => orderId, schema: z.object({ orderId: z.string() }) })
+
+const { connectionString } = await testDatabase('manager')
+const log = postgresBroker({ connectionString: connectionString() })
+const shop = service('shop', {
+  database: postgres({ connectionString: connectionString() }),
+  broker: log,
+  consumer: { retry: { maxAttempts: 1 } },
+})
+shop.consume(OrderPlaced, ({ data }) => {
+  if (data.total < 0) throw new RangeError('a total below zero')
+})
+shop.consume(OrderShipped, () => {
+  throw new Error('no address')
+})
+const database = new PostgresDatabase({ connectionString: connectionString() })
+const store = new PostgresDeadLetterStore({ database })
+
+beforeAll(async () => {
+  await shop.start()
+  await shop.transaction((tx) =>
+    shop.publishAll(tx, [
+      { event: OrderPlaced, data: { orderId: 'o-1', total: -5 } },
+      { event: OrderPlaced, data: { orderId: 'o-2', total: -7 } },
+      { event: OrderPlaced, data: { orderId: 'o-3', total: 1 } },
+      { event: OrderPlaced, data: { orderId: 'o-5', total: -9 } },
+      { event: OrderShipped, data: { orderId: 'o-4' } },
+    ]),
+  )
+  await settled([shop])
+  // What follows is about the letters: no consumer takes them up meanwhile.
+  await shop.stop()
+})
+/** Another process of the service, which handles nothing. */
+const desk = service('shop', { database: postgres({ connectionString: connectionString() }), broker: log, relay: false })
+const { deadLetters } = desk
+afterAll(() => Promise.all([shop.stop(), desk.stop(), log.close(), database.close()]))
+
+async function idOf(orderId: string): Promise<number> {
+  const { letters } = await store.list({ keys: [orderId], states: ['dead', 'redriven', 'discarded'] })
+  return letters[0]!.id
+}
+
+test('the statistics are over all letters, and have exactly the four fields', async () => {
+  const stats = await deadLetters.getDeadLetterStats()
+  expect(stats).toEqual({
+    totalCount: 4,
+    byEventType: { OrderPlaced: 3, OrderShipped: 1 },
+    byFailureReason: { 'a total below zero': 3, 'no address': 1 },
+    oldestMessage: expect.any(Date) as Date,
+  })
+  expect(Object.keys(stats)).toEqual(['totalCount', 'byEventType', 'byFailureReason', 'oldestMessage'])
+})
+
+test('a dead letter is had under the textbook names, with real values', async () => {
+  const letter = (await deadLetters.get(await idOf('o-1')))!
+  expect(Object.keys(letter)).toEqual([
+    'originalEvent',
+    'failureReason',
+    'failureStack',
+    'retryCount',
+    'firstFailedAt',
+    'lastFailedAt',
+    'sourceQueue',
+    'context',
+  ])
+  expect(letter).toMatchObject({
+    originalEvent: { eventType: 'OrderPlaced', source: 'shop', key: 'o-1', data: { orderId: 'o-1', total: -5 } },
+    failureReason: 'a total below zero',
+    failureStack: expect.stringContaining('manager.test.ts') as string,
+    sourceQueue: 'outbox.event.order',
+    context: { group: 'shop', errorClass: 'RangeError', policy: 'block', state: 'dead' },
+  })
+  expect(letter.firstFailedAt <= letter.lastFailedAt).toBe(true)
+  expect(Date.now() - letter.firstFailedAt.getTime()).toBeLessThan(120_000)
+  expect(await deadLetters.get(letter.originalEvent.eventId)).toEqual(letter)
+  expect(await deadLetters.get('nothing')).toBeNull()
+})
+
+test('replay gives one letter back, once', async () => {
+  const id = await idOf('o-4')
+  await deadLetters.replay(String(id))
+  expect((await store.get(id))?.history).toMatchObject([{ action: 'redriven', actor: 'shop' }])
+  await expect(deadLetters.replay(id)).rejects.toMatchObject({ code: 'DEAD_LETTER_CONFLICT', details: { reason: 'not-dead' } })
+  await expect(deadLetters.replay(999)).rejects.toMatchObject({ code: 'DEAD_LETTER_UNKNOWN' })
+})
+
+test('an edit is held against the event: what no handler could take is refused, and the id of the message stays', async () => {
+  const id = await idOf('o-1')
+  const before = (await store.get(id))!
+  const edit = { event: OrderPlaced, actor: 'ada' }
+  const wrong = { orderId: 'o-1', total: 'much' } as unknown
+  await expect(editLetter(store, id, { ...edit, data: wrong as { orderId: string; total: number } })).rejects.toMatchObject({
+    code: 'EVENT_INVALID',
+  })
+  await expect(editLetter(store, id, { ...edit, content: { value: Buffer.from('{') } })).rejects.toMatchObject({
+    code: 'MESSAGE_UNDECODABLE',
+  })
+  const headers = before.record.headers.map(([name, value]) => [name, name === 'ce_id' ? 'another' : value] as const)
+  await expect(editLetter(store, id, { ...edit, content: { headers } })).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+  await expect(editLetter(store, id, { ...edit, event: OrderShipped, data: { orderId: 'o-1' } })).rejects.toMatchObject({
+    code: 'INPUT_INVALID',
+  })
+  await expect(editLetter(store, 999, { ...edit, data: { orderId: 'o-1', total: 1 } })).rejects.toMatchObject({
+    code: 'DEAD_LETTER_UNKNOWN',
+  })
+  expect((await store.get(id))?.version).toBe(before.version)
+
+  await editLetter(store, id, { ...edit, data: { orderId: 'o-1', total: 5 }, reason: 'the sign was wrong' })
+  const edited = (await deadLetters.get(id))!
+  expect(edited.originalEvent.data).toEqual({ orderId: 'o-1', total: -5 })
+  const after = (await store.get(id))!
+  expect(JSON.parse(String(after.record.value))).toEqual({ orderId: 'o-1', total: 5 })
+  const stale = editLetter(store, id, { ...edit, data: { orderId: 'o-1', total: 6 }, version: before.version })
+  await expect(stale).rejects.toMatchObject({ code: 'DEAD_LETTER_CONFLICT' })
+  const redriven = await editLetter(store, id, { ...edit, data: { orderId: 'o-1', total: 7 }, version: after.version, redrive: true })
+  expect(redriven).toMatchObject({ state: 'redriven', edits: 2 })
+  expect((await store.get(id))?.lineage.map(({ reason }) => reason)).toEqual(['the sign was wrong', null])
+})
+
+test('replayAll gives back what a filter finds, and says how many', async () => {
+  expect(await deadLetters.replayAll({ eventType: 'OrderShipped' })).toBe(0)
+  expect(await deadLetters.replayAll({ eventType: 'OrderPlaced' })).toBe(2)
+  expect(await deadLetters.getDeadLetterStats()).toMatchObject({ totalCount: 0, oldestMessage: undefined })
+  expect(await deadLetters.peek()).toEqual([])
+  expect(await deadLetters.peek({ states: ['redriven'] })).toHaveLength(4)
+})
