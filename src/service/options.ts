@@ -1,5 +1,6 @@
 import { isStartFrom, startFromExpected } from '../consumer/first-offsets.ts'
 import type { ConsumerOptions } from '../consumer/index.ts'
+import type { AlertSettings, Notify } from '../dead-letter/index.ts'
 import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'
 import { checkTopicSpecs } from '../message/page.ts'
 import type { Broker, TopicSpec } from '../message/port.ts'
@@ -30,6 +31,13 @@ export interface ServiceOptions {
   readonly outbox?: ServiceOutboxOptions
   /** How messages are handled, in all groups of the service. */
   readonly consumer?: ServiceConsumerOptions
+  /**
+   * Tells somebody of dead letters: the first of a group, many within a short time, old ones, and when none is left. Once, however many processes
+   * there are. `logNotifier` and `webhookNotifier` of `tidemark/dead-letter` are two. @default nobody is told
+   */
+  readonly notify?: Notify
+  /** When there is something to tell. */
+  readonly alerts?: ServiceAlertOptions
   /** The same as `consumer.lanes`. @default 4 */
   readonly lanes?: number
   /** The same as `consumer.maxTransactions`. @default 4 */
@@ -42,6 +50,12 @@ type RelaySettings = Pick<RelayOptions, 'pageSize' | 'idleMs' | 'leaseMs' | 'mai
 
 /** The outbox of a service. `published`, `streams` and `retention` must be the same in all its processes. */
 export interface ServiceOutboxOptions extends OutboxSettings, RelaySettings {}
+
+/** When somebody is told of dead letters. */
+export interface ServiceAlertOptions extends Partial<AlertSettings> {
+  /** Between two looks. @default 10,000 ms */
+  readonly everyMs?: number
+}
 
 /** How a service handles messages. What `consume` takes of these goes before. */
 export interface ServiceConsumerOptions extends Pick<
@@ -61,9 +75,18 @@ export interface ServiceConsumerOptions extends Pick<
   | 'dedupMs'
   | 'codeVersion'
   | 'idempotencyId'
-> {}
+> {
+  /** Whom dead letters concern: a team, a person. A group that has some and no owner is a finding. @default nobody */
+  readonly owner?: string
+  /** Where it is written what to do about them. @default none */
+  readonly runbook?: string
+}
 
 const lanes = whole(1, 1_024)
+
+function isRising(value: unknown): boolean {
+  return Array.isArray(value) && value.every((one, i) => Number.isSafeInteger(one) && (i === 0 ? one > 0 : one > value[i - 1]))
+}
 
 const topic = group<TopicSpec>({ name: text, partitions: whole(1, 100_000), retentionMs: whole(0), compact: truth })
 
@@ -119,6 +142,15 @@ const settings = group<ServiceOptions>({
     dedupMs: whole(1),
     codeVersion: text,
     idempotencyId: eitherOf(text, callback),
+    owner: text,
+    runbook: text,
+  }),
+  notify: callback,
+  alerts: group<ServiceAlertOptions>({
+    everyMs: duration(1),
+    growth: whole(1),
+    windowMs: whole(1),
+    agesMs: { expected: 'a rising list of whole numbers (milliseconds)', holds: isRising },
   }),
 })
 
@@ -141,6 +173,8 @@ export function consumerSettings({ lanes, maxTransactions, drainMs, consumer }: 
 
 const consumption = group<ConsumeOptions & { readonly batch?: boolean }>({
   group: text,
+  owner: text,
+  runbook: text,
   startFrom: { expected: startFromExpected, holds: isStartFrom },
   name: text,
   transaction: oneOf('batch', 'message'),

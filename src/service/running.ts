@@ -6,6 +6,7 @@ import { channels } from '../telemetry/channels.ts'
 import type { OpenService } from './open-service.ts'
 import { type ServiceOptions, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import type { Consumption } from './service.ts'
+import { noteContacts, watchDeadLetters } from './service-alerts.ts'
 import { keepForgetting } from './service-ledger.ts'
 
 /** A started service: a relay for each stream of its outbox, and one consumer per group. */
@@ -24,6 +25,7 @@ export interface Running {
 /** Starts what the service runs. When a part cannot start, those already started are stopped and the error is thrown. */
 export async function startService(open: OpenService, options: ServiceOptions, consumptions: readonly Consumption[]): Promise<Running> {
   await prepareTopics(open, consumptions, options)
+  await noteContacts(open, options, consumptions)
   const { name, broker, database } = open
   const relays = startRelays(open, options, topicSpecs(consumptions, options))
   const wake = (): void => relays.forEach((relay) => relay.wake())
@@ -35,7 +37,7 @@ export async function startService(open: OpenService, options: ServiceOptions, c
     await Promise.all([...consumers, ...relays].map((part) => part.stop()))
     throw error
   }
-  return watch(relays, consumers, wake, keepForgetting(name, database.ledger))
+  return watch(relays, consumers, wake, [keepForgetting(name, database.ledger), ...watchDeadLetters(open, options)])
 }
 
 function startRelays({ broker, database }: OpenService, options: ServiceOptions, topics: readonly TopicSpec[]): readonly Relay[] {
@@ -77,7 +79,12 @@ function groupsOf(consumptions: readonly Consumption[]): readonly Pick<ConsumerO
   })
 }
 
-function watch(relays: readonly Relay[], consumers: readonly Consumer[], wake: () => void, forgetting: { stop(): Promise<void> }): Running {
+function watch(
+  relays: readonly Relay[],
+  consumers: readonly Consumer[],
+  wake: () => void,
+  loops: readonly { stop(): Promise<void> }[],
+): Running {
   let failure: unknown = null
   const parts = [...relays, ...consumers]
   const done = Promise.all(parts.map((part) => part.done)).then(
@@ -99,7 +106,7 @@ function watch(relays: readonly Relay[], consumers: readonly Consumer[], wake: (
     stop: async () => {
       await Promise.all(consumers.map((consumer) => consumer.stop()))
       await Promise.all(relays.map((relay) => relay.stop()))
-      await forgetting.stop()
+      await Promise.all(loops.map((loop) => loop.stop()))
     },
   }
 }

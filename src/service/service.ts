@@ -28,6 +28,10 @@ export interface ConsumeOptions extends HandlerOptions {
   readonly group?: string
   /** Where a new group begins. A group that has a position goes on there. Settings of one group must agree. @default 'earliest' */
   readonly startFrom?: NonNullable<ConsumerOptions['startFrom']>
+  /** Whom the dead letters of the group concern: a team, a person. @default that of the service's `consumer` */
+  readonly owner?: string
+  /** Where it is written what to do about them. @default that of the service's `consumer` */
+  readonly runbook?: string
 }
 
 /** What wants to be consumed, until the service starts. */
@@ -35,6 +39,8 @@ export interface Consumption {
   readonly group: string
   readonly startFrom: ConsumerOptions['startFrom']
   readonly handler: Handler
+  readonly owner: string | undefined
+  readonly runbook: string | undefined
 }
 
 /**
@@ -90,14 +96,15 @@ export class Service implements Flowing, AsyncDisposable {
   ): this {
     if (this.#starting !== null) throw new TidemarkError('CONFIG_INVALID', `${this.name}.consume(${definition.type}) came after start.`)
     if (typeof second !== 'function') checkConsume(`${this.name}.consume(${definition.type})`, second)
-    const { group = this.#options.group ?? this.name, startFrom, batch = false, ...options } = typeof second === 'function' ? {} : second
+    const given = typeof second === 'function' ? {} : second
+    const { group = this.#options.group ?? this.name, startFrom, batch = false, owner, runbook, ...options } = given
     const handle = typeof second === 'function' ? second : third
     if (typeof handle !== 'function')
       throw new TidemarkError('CONFIG_INVALID', `${this.name}.consume(${definition.type}) takes a handler last.`)
     const handler = batch
       ? onBatch(definition, handle as BatchHandler<Definition>, options)
       : onMessage(definition, handle as MessageHandler<Definition>, options)
-    this.#consumptions.push({ group, startFrom, handler })
+    this.#consumptions.push({ group, startFrom, handler, owner, runbook })
     return this
   }
 

@@ -22,4 +22,6 @@ export const channels = {
   topicDiffers: channel('tidemark:topic:differs'),
   /** Old entries of the idempotency-key ledger could not be removed, and will be tried again: `{ service, error }`, the last one a text. */
   ledgerTrouble: channel('tidemark:ledger:trouble'),
+  /** Dead letters could not be looked at, or nobody could be told of them; tried again at the next look: `{ error }`, a text. */
+  alertTrouble: channel('tidemark:dead-letter:alert-trouble'),
 } as const

@@ -13,6 +13,7 @@ import type {
 } from '../../consumer/port.ts'
 import { highestOf } from '../../inbox/high-water.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
+import { MemoryAlertStore } from './memory-alert-store.ts'
 import { MemoryBatch, laneLock } from './memory-batch.ts'
 import {
   MemoryConsumerTables,
@@ -41,6 +42,7 @@ export class MemoryConsumerStore implements ConsumerStore {
   readonly database: MemoryDatabase
   /** The operator's side of the dead letters. */
   readonly letters: MemoryDeadLetterStore
+  readonly alerts: MemoryAlertStore
   readonly #tables = new MemoryConsumerTables()
   readonly #append: (tx: MemoryTransaction, messages: readonly OutboxMessage[]) => Promise<void>
   readonly #standstillMs: number
@@ -52,6 +54,7 @@ export class MemoryConsumerStore implements ConsumerStore {
   }: MemoryConsumerStoreOptions = {}) {
     this.database = database
     this.letters = new MemoryDeadLetterStore(database, this.#tables)
+    this.alerts = new MemoryAlertStore(database)
     this.#append = append
     this.#standstillMs = standstillMs
   }

@@ -81,6 +81,7 @@ function openDatabase(
     consumer,
     ledger,
     deadLetters: consumer.letters,
+    alerts: consumer.alerts,
     place: 'memory',
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
       database.transaction(async (tx) => {

@@ -3,6 +3,7 @@ import type { Transaction } from '../../message/transaction.ts'
 import type { DatabaseDriver, OutboxSettings, ServiceDatabase } from '../port.ts'
 import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
+import { PostgresAlertStore } from './postgres-alert-store.ts'
 import { PostgresConsumerStore } from './postgres-consumer-store.ts'
 import { PostgresLedgerStore } from './postgres-ledger-store.ts'
 import { PostgresDeadLetterStore } from './postgres-dead-letter-store.ts'
@@ -50,6 +51,7 @@ function openDatabase(database: PostgresDatabase, schema: string, outbox: Outbox
     consumer: new PostgresConsumerStore({ database, schema }),
     ledger: new PostgresLedgerStore({ database, schema }),
     deadLetters: new PostgresDeadLetterStore({ database, schema }),
+    alerts: new PostgresAlertStore({ database, schema }),
     place: database.place,
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
       database.transaction(work, async () => {
