@@ -173,9 +173,9 @@ export function consumerSettings({ lanes, maxTransactions, drainMs, consumer }: 
 
 const consumption = group<ConsumeOptions & { readonly batch?: boolean }>({
   group: text,
+  startFrom: { expected: startFromExpected, holds: isStartFrom },
   owner: text,
   runbook: text,
-  startFrom: { expected: startFromExpected, holds: isStartFrom },
   name: text,
   transaction: oneOf('batch', 'message'),
   deadLetter: oneOf('block', 'skip'),

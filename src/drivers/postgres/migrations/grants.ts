@@ -16,6 +16,17 @@ const operations = [
   'select, insert on {schema}.audit_log',
 ]
 
+/** What it takes to look at dead letters, to change them, and to give them back. */
+const letters = [
+  'select, update on {schema}.dead_letter',
+  'select, insert on {schema}.dead_letter_edit',
+  'select, insert on {schema}.dead_letter_event',
+  'select, update on {schema}.consumer_position',
+  'select, insert, update, delete on {schema}.parked_key',
+  'select, insert, update, delete on {schema}.parked_msg',
+  'select on {schema}.consumer_contact',
+]
+
 const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readonly string[]>>>>> = {
   service: {
     // Never xid or seq: the order of the outbox rests on them.
@@ -56,7 +67,7 @@ const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readon
       'usage on sequence {schema}.idempotency_token',
     ],
     // Whoever runs the command line.
-    operator: operations,
+    operator: [...operations, ...letters],
   },
   log: {
     broker: [
