@@ -43,3 +43,7 @@ export type {
   RedriveOutcome,
   RedriveRefusal,
 } from './port.ts'
+export { filterFromParams, filterToParams } from './letter-filter.ts'
+export { maxRedrives, redriveKind, redriveParams } from './redrive.ts'
+export type { RedriveKindOptions, RedriveParams } from './redrive.ts'
+export { schemaProblem } from './schema-check.ts'

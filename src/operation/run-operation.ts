@@ -160,7 +160,8 @@ class OperationRun {
   }
 
   async #failed(items: readonly Item[], error: unknown): Promise<readonly ItemResult[] | 'again' | 'lost'> {
-    if (this.#signal.aborted) return 'lost'
+    // It was told to leave off: whoever comes next does these items.
+    if (this.#signal.aborted) return 'again'
     this.#tries += 1
     if (isOthersFault(error) && this.#tries < stepTries) {
       const { clock } = this.#options

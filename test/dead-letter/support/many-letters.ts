@@ -13,3 +13,10 @@ from generate_series(1, $1::int) n`,
     [count],
   )
 }
+
+/** Where each of them belongs to: positions of their groups, far behind them. */
+export async function insertManyPositions(database: PostgresDatabase): Promise<void> {
+  await database.query(`insert into tidemark.consumer_position (group_name, topic, topic_id, partition, lane, lanes, next_offset)
+    select 'group-' || g, 'topic', 'topic-id', p, l, 2, 1000000 from generate_series(0, 3) g, generate_series(0, 7) p, generate_series(0, 1) l
+    on conflict do nothing`)
+}

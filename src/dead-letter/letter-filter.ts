@@ -1,0 +1,38 @@
+import { TidemarkError } from '../errors.ts'
+import type { Params } from '../operation/operation.ts'
+import type { LetterFilter } from './port.ts'
+
+const lists = ['groups', 'states', 'types', 'errorClasses', 'fingerprints', 'topics', 'keys', 'handlers'] as const
+const known = new Set<string>([...lists, 'ids', 'assignee', 'text', 'inPayload', 'headers', 'diedFrom', 'diedBefore', 'archived'])
+
+/** A filter as JSON, for an operation to keep: times as ISO 8601. */
+export function filterToParams(filter: LetterFilter): Params {
+  return JSON.parse(JSON.stringify(filter)) as Params
+}
+
+/** And back. Throws `INPUT_INVALID` for what is no filter: a condition that nobody knows would match everything. */
+export function filterFromParams(params: unknown): LetterFilter {
+  if (typeof params !== 'object' || params === null) throw invalid('an object with conditions', params)
+  const given = params as Readonly<Record<string, unknown>>
+  for (const name of Object.keys(given)) if (!known.has(name)) throw invalid(`no condition "${name}"`, [...known].join(', '))
+  for (const name of lists)
+    if (given[name] !== undefined && !isListOf(given[name], 'string')) throw invalid(`${name}: a list of texts`, given[name])
+  if (given['ids'] !== undefined && !isListOf(given['ids'], 'number')) throw invalid('ids: a list of numbers', given['ids'])
+  return { ...(given as LetterFilter), ...timeOf(given, 'diedFrom'), ...timeOf(given, 'diedBefore') }
+}
+
+function timeOf(given: Readonly<Record<string, unknown>>, name: 'diedFrom' | 'diedBefore'): Partial<LetterFilter> {
+  const value = given[name]
+  if (value === undefined) return {}
+  const time = value instanceof Date ? value : new Date(typeof value === 'string' ? value : Number.NaN)
+  if (Number.isNaN(time.getTime())) throw invalid(`${name}: a time`, value)
+  return { [name]: time }
+}
+
+function isListOf(value: unknown, type: 'string' | 'number'): boolean {
+  return Array.isArray(value) && value.every((one) => typeof one === type)
+}
+
+function invalid(expected: string, came: unknown): TidemarkError {
+  return new TidemarkError('INPUT_INVALID', `A filter of dead letters takes ${expected}; got ${JSON.stringify(came)}.`)
+}

@@ -1,0 +1,191 @@
+import { TidemarkError } from '../errors.ts'
+import type { EventDefinition } from '../message/event.ts'
+import type { IdempotentKind, StepContext } from '../operation/kind.ts'
+import type { FrozenItem, Item, ItemResult, Operation, Params, Plan } from '../operation/operation.ts'
+import { refusals } from './conflict.ts'
+import type { Letter } from './letter.ts'
+import { filterFromParams, filterToParams } from './letter-filter.ts'
+import type { DeadLetterStore, LetterFilter, RedriveLetter } from './port.ts'
+import { schemaProblem } from './schema-check.ts'
+
+/** A letter that was redriven so often is left alone, unless that is forced by name. */
+export const maxRedrives = 3
+/** Letters whose payload a plan reads, at most: each is a read of its own. */
+const sampleSize = 500
+/** Keys of one step that are redriven side by side, each on a connection. */
+const keysAtOnce = 4
+
+/** What a redrive takes. */
+export interface RedriveParams {
+  /** Which letters. @default all that are dead and not archived */
+  readonly filter?: LetterFilter
+  /** Letters that were redriven so often before are left alone. @default 3 */
+  readonly maxRedrives?: number
+  /** Redrive those, too. @default false */
+  readonly force?: boolean
+}
+
+export interface RedriveKindOptions {
+  readonly store: DeadLetterStore
+  /** Of the events that are consumed now: a plan tells which letters they would not understand. @default nothing is told of that */
+  readonly definitions?: readonly EventDefinition[]
+}
+
+/** As an operation keeps them; for `operations.start('redrive', redriveParams({ … }))`. */
+export function redriveParams({ filter = {}, ...rest }: RedriveParams): Params {
+  return { filter: filterToParams(filter), ...rest }
+}
+
+/**
+ * Redrives dead letters: to the group that could not handle them, key by key in the order of their offsets. A letter counts as done when it is handled,
+ * and as failed when it dies again while the operation runs.
+ */
+export function redriveKind({ store, definitions = [] }: RedriveKindOptions): IdempotentKind {
+  return {
+    name: 'redrive',
+    verb: 'dead-letter.redrive',
+    effect: 'idempotent',
+    plan: (params) => plan(store, definitions, params),
+    freeze: (operation) => freeze(store, operation),
+    step: (items, context) => redriveItems(store, items, context),
+    look: (items) => look(store, items),
+  }
+}
+
+async function plan(store: DeadLetterStore, definitions: readonly EventDefinition[], params: Params): Promise<Plan> {
+  const checked = checkParams(params)
+  const { count, oldest, newest, keys } = await store.count(checked.filter)
+  const sample = await lookInto(store, definitions, checked)
+  return { count, params: redriveParams(checked), summary: { oldest, newest, keys, ...sample } }
+}
+
+/** Payloads are read for the sample only, and none of them is told. */
+async function lookInto(store: DeadLetterStore, definitions: readonly EventDefinition[], params: Required<RedriveParams>): Promise<Params> {
+  const { letters } = await store.list(params.filter, { limit: sampleSize })
+  const problems = new Map<string, { type: string | null; problem: string; count: number; example: number }>()
+  for (const { id, type } of definitions.length === 0 ? [] : letters) {
+    const detail = await store.get(id)
+    const problem = detail === null ? null : await schemaProblem(detail.record, definitions)
+    if (problem === null) continue
+    const name = `${type} ${problem}`
+    const known = problems.get(name) ?? { type, problem, count: 0, example: id }
+    problems.set(name, { ...known, count: known.count + 1 })
+  }
+  const guarded = params.force ? 0 : letters.filter(({ redrives }) => redrives >= params.maxRedrives).length
+  const schemaProblems = definitions.length === 0 ? {} : { schemaProblems: [...problems.values()] }
+  return { sampled: letters.length, redrivenTooOften: guarded, ...schemaProblems }
+}
+
+/** Fails with `INPUT_INVALID`, before anything is looked at. */
+function checkParams(params: Params): Required<RedriveParams> {
+  const { filter = {}, maxRedrives: most = maxRedrives, force = false, ...rest } = params
+  const unknown = Object.keys(rest)[0]
+  if (unknown !== undefined) throw new TidemarkError('INPUT_INVALID', `A redrive takes filter, maxRedrives and force; got "${unknown}".`)
+  if (!Number.isInteger(most) || Number(most) < 0) {
+    throw new TidemarkError('INPUT_INVALID', `maxRedrives takes a whole number, 0 or more; got ${JSON.stringify(most)}.`)
+  }
+  return { filter: filterFromParams(filter), maxRedrives: Number(most), force: force === true }
+}
+
+async function* freeze(store: DeadLetterStore, { params }: Operation): AsyncGenerator<readonly FrozenItem[]> {
+  for await (const page of store.select(checkParams(params).filter)) {
+    yield page.map(({ id, version, order }) => ({ group: order, data: { id, version } }))
+  }
+}
+
+/** A letter as it was frozen. */
+interface Frozen {
+  readonly place: number
+  readonly group: string | null
+  readonly id: number
+  readonly version: number
+}
+
+async function redriveItems(store: DeadLetterStore, items: readonly Item[], context: StepContext): Promise<readonly ItemResult[]> {
+  const frozen = items.map(({ place, group, data }) => ({ place, group, id: Number(data['id']), version: Number(data['version']) }))
+  const letters = await lettersOf(store, frozen)
+  const left: ItemResult[] = []
+  const keys = new Map<string, Frozen[]>()
+  for (const one of frozen) {
+    const result = await withoutRedrive(store, one, letters.get(one.id), context)
+    if (result !== null) left.push(result)
+    else keys.set(String(one.group), [...(keys.get(String(one.group)) ?? []), one])
+  }
+  return [...left, ...(await redriveKeys(store, [...keys.values()], context))]
+}
+
+/** The result of a letter that is not to be redriven; `null`: it is. */
+async function withoutRedrive(
+  store: DeadLetterStore,
+  { place, id, version }: Frozen,
+  letter: Letter | undefined,
+  { operation }: StepContext,
+): Promise<ItemResult | null> {
+  if (letter === undefined) return { place, outcome: 'skipped', reason: refusals.unknown }
+  if (letter.state === 'dead' && letter.version === version) {
+    const { maxRedrives: most, force } = checkParams(operation.params)
+    if (force || letter.redrives < most) return null
+    return { place, outcome: 'skipped', reason: `it was redriven ${letter.redrives} times before; force it if that is meant.` }
+  }
+  // A process that died after the redrive, and before it could note it, was at this very step.
+  const { history = [] } = (await store.get(id)) ?? {}
+  const isOurs = history.some(({ action, text }) => action === 'redriven' && text?.includes(markOf(operation)) === true)
+  if (isOurs) return { place, outcome: 'started' }
+  return { place, outcome: 'skipped', reason: letter.state === 'dead' ? refusals.changed : refusals['not-dead'] }
+}
+
+/** Letters of one key go in one transaction; some keys side by side. */
+async function redriveKeys(
+  store: DeadLetterStore,
+  keys: readonly (readonly Frozen[])[],
+  context: StepContext,
+): Promise<readonly ItemResult[]> {
+  const results: ItemResult[] = []
+  let next = 0
+  const worker = async (): Promise<void> => {
+    while (next < keys.length) {
+      context.signal.throwIfAborted()
+      results.push(...(await redriveKey(store, keys[next++]!, context)))
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(keysAtOnce, keys.length) }, worker))
+  return results
+}
+
+async function redriveKey(store: DeadLetterStore, letters: readonly Frozen[], { operation }: StepContext): Promise<readonly ItemResult[]> {
+  const asked: readonly RedriveLetter[] = letters.map(({ id, version }) => ({ id, version }))
+  const reason = [operation.reason, markOf(operation)].filter((part) => part !== null).join(' ')
+  const outcomes = await store.redrive(asked, { actor: operation.actor.id, reason })
+  const places = new Map(letters.map(({ id, place }) => [id, place]))
+  return outcomes.map((one) => {
+    const place = places.get(one.id)!
+    return one.outcome === 'redriven' ? { place, outcome: 'started' } : { place, outcome: 'skipped', reason: refusals[one.reason] }
+  })
+}
+
+/** Stands in the letter's history. */
+function markOf({ id }: Operation): string {
+  return `(operation ${id})`
+}
+
+/** How redriven letters have ended so far. */
+async function look(store: DeadLetterStore, items: readonly Item[]): Promise<readonly ItemResult[]> {
+  const letters = await lettersOf(
+    store,
+    items.map(({ data }) => ({ id: Number(data['id']) })),
+  )
+  return items.flatMap(({ place, data }): readonly ItemResult[] => {
+    const letter = letters.get(Number(data['id']))
+    if (letter === undefined) return [{ place, outcome: 'skipped', reason: refusals.unknown }]
+    if (letter.state === 'dead') return [{ place, outcome: 'failed', reason: `it died again: ${letter.errorClass}` }]
+    if (letter.state === 'discarded') return [{ place, outcome: 'skipped', reason: 'it was discarded meanwhile.' }]
+    return letter.endedAt === null ? [] : [{ place, outcome: 'done' }]
+  })
+}
+
+async function lettersOf(store: DeadLetterStore, letters: readonly { readonly id: number }[]): Promise<ReadonlyMap<number, Letter>> {
+  const ids = letters.map(({ id }) => id)
+  const all: LetterFilter = { ids, states: ['dead', 'redriven', 'discarded'], archived: 'any' }
+  const found = await store.list(all, { limit: ids.length })
+  return new Map(found.letters.map((letter) => [letter.id, letter]))
+}

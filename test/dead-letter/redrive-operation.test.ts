@@ -1,0 +1,215 @@
+import { beforeEach, expect, test } from 'vitest'
+import { z } from 'zod'
+import { type LetterFilter, type RedriveParams, redriveKind, redriveParams } from '../../src/dead-letter/index.ts'
+import { PostgresOperationStore } from '../../src/drivers/postgres/index.ts'
+import { event } from '../../src/message/index.ts'
+import { Audit, type OperationRunner, type OperationSettings, Operations, runOperations } from '../../src/operation/index.ts'
+import { type ChildProgram, startProgram } from '../support/child-program.ts'
+import { until } from '../support/until.ts'
+import { letterDatabase } from './support/buried.ts'
+import { insertManyLetters, insertManyPositions } from './support/many-letters.ts'
+
+const { url, database, store: letters, partition, rows } = await letterDatabase('redrive_operation')
+const store = new PostgresOperationStore({ database })
+const audit = new Audit({ store })
+const ada = { id: 'ada', roles: [] }
+
+const things = (version: number) =>
+  event('Thing', {
+    aggregate: 'thing',
+    topic: 'things',
+    key: () => '',
+    untyped: true,
+    schema: z.object({ n: z.number(), label: z.string() }),
+    version,
+    ...(version === 2 ? { upcasters: { 1: (old) => ({ ...(old as object), label: 'old' }) } } : {}),
+  })
+
+function desk(definitions: readonly ReturnType<typeof things>[] = []): Operations {
+  return new Operations({ store, kinds: [redriveKind({ store: letters, definitions })], audit })
+}
+
+const operations = desk()
+
+function start(params: RedriveParams, settings: Partial<OperationSettings> = { observeMs: 0 }): Promise<{ readonly id: string }> {
+  return operations.start('redrive', redriveParams(params), { actor: ada, reason: 'fixed', settings })
+}
+
+function run(): OperationRunner {
+  return runOperations({ store, kinds: [redriveKind({ store: letters })], leaseMs: 500, idleMs: 10 })
+}
+
+function startProcess(env: NodeJS.ProcessEnv = {}): ChildProgram {
+  return startProgram(new URL('support/redrive-operation-process.ts', import.meta.url), [url], { env })
+}
+
+async function untilEnded(id: string, limitMs?: number): Promise<string> {
+  await until('it has ended', async () => (await operations.get(id)).endedAt !== null, limitMs)
+  return (await operations.get(id)).state
+}
+
+beforeEach(async () => {
+  await database.query(
+    `truncate tidemark.dead_letter, tidemark.dead_letter_edit, tidemark.dead_letter_event, tidemark.parked_key, tidemark.parked_msg`,
+  )
+  await database.query(`update tidemark.operation set state = 'cancelled' where state not in ('done', 'cancelled')`)
+})
+
+test('a preview tells count, times, keys, and what today’s definitions would not understand', async () => {
+  const owned = await partition()
+  for (const key of ['a', 'b', null]) await owned.bury(key, 'skip')
+  const asked = redriveParams({ filter: { groups: [owned.ref.group] } })
+  expect(await desk([things(1)]).preview('redrive', asked, { actor: ada })).toMatchObject({
+    count: 3,
+    summary: {
+      keys: 3,
+      sampled: 3,
+      redrivenTooOften: 0,
+      schemaProblems: [{ problem: 'EVENT_INVALID', count: 3 }],
+      oldest: expect.any(Date),
+    },
+  })
+  const upcast = await desk([things(2)]).preview('redrive', asked, { actor: ada })
+  expect(upcast.summary).toMatchObject({ schemaProblems: [] })
+  expect((await letters.count({})).count).toBe(3)
+})
+
+test('a filter with a condition that nobody knows is refused', async () => {
+  const params = { filter: { typ: ['Thing'] } as LetterFilter }
+  await expect(start(params)).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+  await expect(operations.start('redrive', { filtre: {} }, { actor: ada })).rejects.toMatchObject({ code: 'INPUT_INVALID' })
+})
+
+test('letters of a key go in the order of their offsets, with what waits behind them still behind', async () => {
+  const owned = await partition()
+  const offsets = []
+  for (let i = 0; i < 12; i++) offsets.push(await owned.bury('a', 'skip'))
+  offsets.push(await owned.bury('b'), await owned.queue('b'))
+  const { id } = await start({ filter: { groups: [owned.ref.group] } }, { observeMs: 0, canary: [0.1, 1] })
+  await using _runner = run()
+  expect(await untilEnded(id)).toBe('done')
+  const waiting = await rows<{ log_offset: string; dead: boolean }>('select log_offset, dead from tidemark.parked_msg order by log_offset')
+  expect(waiting).toEqual(offsets.map((offset) => ({ log_offset: String(offset), dead: false })))
+  expect((await operations.get(id)).counts).toEqual({ done: 0, failed: 0, skipped: 0, started: 13 })
+  const [letter] = await rows<{ id: string }>('select id from tidemark.dead_letter limit 1')
+  expect((await letters.get(Number(letter!.id)))!.history).toMatchObject([
+    { actor: 'ada', action: 'redriven', text: `fixed (operation ${id})` },
+  ])
+})
+
+test('what was frozen is what is redriven: letters that die later, or were changed since, are left alone with the reason', async () => {
+  const owned = await partition()
+  await owned.bury('a', 'skip')
+  await owned.bury('b', 'skip')
+  const { id } = await start({ filter: { groups: [owned.ref.group] } })
+  // The process dies when the set is complete.
+  expect((await startProcess({ TIDEMARK_CRASH_POINT: 'operation:after-frozen' }).ended).signal).toBe('SIGKILL')
+  await owned.bury('c', 'skip')
+  const [changed] = await rows<{ id: string }>('select id from tidemark.dead_letter order by id limit 1')
+  await letters.edit(Number(changed!.id), { value: Buffer.from('{}') }, { actor: 'eve' })
+  await using _runner = run()
+  expect(await untilEnded(id)).toBe('done')
+  expect((await operations.get(id)).counts).toEqual({ done: 0, failed: 0, skipped: 1, started: 1 })
+  expect(await operations.items(id, { outcomes: ['skipped'] })).toMatchObject([{ reason: 'it was changed since it was looked at.' }])
+  expect((await letters.count({})).count).toBe(2)
+})
+
+test('a letter that was redriven three times is left alone, unless it is forced', async () => {
+  const owned = await partition()
+  await owned.bury('a', 'skip')
+  await database.query('update tidemark.dead_letter set redrives = 3')
+  await using _runner = run()
+  const preview = await operations.preview('redrive', redriveParams({}), { actor: ada })
+  expect(preview.summary).toMatchObject({ redrivenTooOften: 1 })
+  const { id } = await start({})
+  await untilEnded(id)
+  expect(await operations.items(id)).toMatchObject([{ outcome: 'skipped', reason: expect.stringContaining('redriven 3 times before') }])
+  const forced = await start({ force: true })
+  await untilEnded(forced.id)
+  expect(await operations.items(forced.id)).toMatchObject([{ outcome: 'started' }])
+})
+
+test('letters that die again are failures, and stop what is still to come', async () => {
+  const owned = await partition()
+  for (let i = 0; i < 10; i++) await owned.bury(`key ${i}`, 'skip')
+  const { id } = await start({ filter: { groups: [owned.ref.group] } }, { canary: [0.4, 1], maxFailures: 0.2, observeMs: 20_000 })
+  await using _runner = run()
+  await until('the canary is out', async () => (await operations.get(id)).counts.started === 4)
+  const [first, ...others] = await rows<{ id: string }>(`select id from tidemark.dead_letter where state = 'redriven' order by log_offset`)
+  await database.query('delete from tidemark.parked_msg')
+  await database.query(`update tidemark.dead_letter set state = 'dead', version = version + 1 where id = $1`, [first!.id])
+  await database.query('update tidemark.dead_letter set ended_at = now() where id = any($1::bigint[])', [others.map((one) => one.id)])
+  expect(await untilEnded(id)).toBe('failed')
+  const { counts, error } = await operations.get(id)
+  expect([counts, error]).toEqual([{ done: 3, failed: 1, skipped: 0, started: 0 }, expect.stringContaining('1 of 4')])
+  expect(await operations.items(id, { outcomes: ['failed'] })).toMatchObject([{ reason: 'it died again: TypeError' }])
+  expect((await letters.count({ groups: [owned.ref.group] })).count).toBe(7)
+})
+
+test('letters that are handled in time are done', async () => {
+  const owned = await partition()
+  await owned.bury('a', 'skip')
+  const { id } = await start({}, { observeMs: 20_000 })
+  await using _runner = run()
+  await until('it is out', async () => (await operations.get(id)).counts.started === 1)
+  await database.query('update tidemark.dead_letter set ended_at = now()')
+  expect(await untilEnded(id)).toBe('done')
+  expect((await operations.get(id)).counts).toMatchObject({ done: 1, started: 0 })
+})
+
+test('the process of the operator dies at half: another one goes on, and every letter is redriven exactly once', async () => {
+  await insertManyLetters(database, 2_000)
+  await insertManyPositions(database)
+  const { id } = await start({})
+  const killed = startProcess()
+  await until('half of it is done', async () => (await operations.get(id)).next >= 900)
+  await killed.kill()
+  const after = await operations.get(id)
+  expect(after.next).toBeLessThan(1_800)
+  startProcess()
+  expect(await untilEnded(id)).toBe('done')
+  expect((await operations.get(id)).counts).toEqual({ done: 0, failed: 0, skipped: 0, started: 1_800 })
+  expect(
+    await rows(`select state, redrives, version, count(*)::int as letters from tidemark.dead_letter where redrives > 0 group by 1, 2, 3`),
+  ).toEqual([{ state: 'redriven', redrives: 1, version: 2, letters: 1_800 }])
+  expect(await rows('select count(*)::int as waiting, count(distinct letter_id)::int as letters from tidemark.parked_msg')).toEqual([
+    { waiting: 1_800, letters: 1_800 },
+  ])
+  expect(await rows('select count(*)::int as events from tidemark.dead_letter_event')).toEqual([{ events: 1_800 }])
+})
+
+test.each(['redrive:after-commit:3', 'operation:after-effect:2', 'operation:after-step:2'])(
+  'a process killed at %s has its step repeated without a second redrive',
+  async (point) => {
+    const owned = await partition()
+    for (let i = 0; i < 250; i++) await owned.bury(`key ${i % 50}`, 'skip')
+    const { id } = await start({ filter: { groups: [owned.ref.group] } }, { canary: [0.5, 1], observeMs: 0 })
+    expect((await startProcess({ TIDEMARK_CRASH_POINT: point }).ended).signal).toBe('SIGKILL')
+    await using _runner = run()
+    expect(await untilEnded(id)).toBe('done')
+    expect((await operations.get(id)).counts).toEqual({ done: 0, failed: 0, skipped: 0, started: 250 })
+    expect(await rows('select distinct redrives, version from tidemark.dead_letter')).toEqual([{ redrives: 1, version: 2 }])
+  },
+)
+
+test('paused in mid-run, nothing more is redriven; resumed by another process the rest is', async () => {
+  await insertManyLetters(database, 1_000)
+  await insertManyPositions(database)
+  const { id } = await start({}, { rate: 1_000, observeMs: 0, canary: [1] })
+  const first = startProcess()
+  await until('some are out', async () => (await operations.get(id)).next >= 200)
+  await operations.pause(id, { actor: ada })
+  await until('it is left', async () => {
+    first.signal('SIGTERM')
+    return (await first.ended).code === 0
+  })
+  const { next } = await operations.get(id)
+  expect(next).toBeLessThan(900)
+  await operations.resume(id, { actor: ada })
+  await using _runner = run()
+  expect(await untilEnded(id)).toBe('done')
+  expect((await operations.get(id)).counts).toMatchObject({ started: 900, skipped: 0 })
+  expect(await rows(`select distinct redrives from tidemark.dead_letter where state = 'redriven' and redrives > 0`)).toEqual([
+    { redrives: 1 },
+  ])
+})
