@@ -9,4 +9,5 @@ export { consumerStoreCases, type ConsumerStoreFixture } from './consumer-store.
 export { ledgerStoreCases, type LedgerStoreFixture } from './idempotency-ledger.ts'
 export { deadLetterStoreCases, type DeadLetterStoreFixture, type WaitingMessage } from './dead-letter-store.ts'
 export { operationStoreCases, type OperationStoreFixture } from './operation-store.ts'
+export { inboxStoreCases, type InboxStoreFixture } from './inbox-store.ts'
 export { outboxStoreCases, type OpenTransaction, type OutboxStoreFixture } from './outbox-store.ts'

@@ -1,6 +1,6 @@
 import type { ConsumerStore } from '../consumer/port.ts'
-import type { LedgerStore } from '../inbox/port.ts'
 import type { AlertStore } from '../dead-letter/alert/port.ts'
+import type { InboxStore, LedgerStore } from '../inbox/port.ts'
 import type { DeadLetterStore } from '../dead-letter/port.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
@@ -51,6 +51,8 @@ export interface OutboxRetention {
 export interface ServiceDatabase {
   readonly outbox: OutboxStore
   readonly consumer: ConsumerStore
+  /** What the inbox can tell. The consumer's store writes it. */
+  readonly inbox: InboxStore
   /** Of idempotency keys. Changes are committed by themselves. */
   readonly ledger: LedgerStore
   readonly deadLetters: DeadLetterStore

@@ -1,11 +1,26 @@
 import type { Transaction } from '../message/transaction.ts'
 
 /**
- * What the idempotency-key ledger needs of the service's database: entries that change by compare-and-set, each change committed by itself
+ * What the inbox can tell, and what the idempotency-key ledger needs of the service's database: entries that change by compare-and-set, each change committed by itself
  * before the call it is about goes on.
  *
  * @module
  */
+
+/** How far the inbox and the dead letters of some groups reach back. */
+export interface InboxState {
+  /** Every id that was handled since then is remembered, milliseconds since 1970; `null`: none was ever forgotten. */
+  readonly rememberedSince: number | null
+  /** Those of the groups asked for that have ids in the inbox: messages without a coordinate reach them. */
+  readonly groupsWithIds: readonly string[]
+  /** When the log took the oldest dead letter without a coordinate of these groups, where that is before `rememberedSince`; else `null`. */
+  readonly oldestForgottenLetter: number | null
+}
+
+export interface InboxStore {
+  /** One look, which changes nothing. */
+  state(groups: readonly string[]): Promise<InboxState>
+}
 
 /** What an entry is about: one step of one message for one scope (a group, or a caller). Each part at most 300 characters. */
 export interface LedgerKey {

@@ -121,6 +121,12 @@ export interface Broker {
    */
   committed(group: string, topic: string): Promise<readonly (number | null)[]>
 
+  /**
+   * How long each of these topics keeps its records, in milliseconds, `Infinity` for ever. Topics that do not exist, or of which this principal may
+   * not know it, are left out.
+   */
+  retention?(topics: readonly string[]): Promise<ReadonlyMap<string, number>>
+
   /** Ends connections and timers; waiting fetches resolve with nothing. Members that did not leave are left to expire. A second call does nothing. */
   close(): Promise<void>
 }

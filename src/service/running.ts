@@ -7,6 +7,7 @@ import type { OpenService } from './open-service.ts'
 import { type ServiceOptions, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import type { Consumption } from './service.ts'
 import { noteContacts, watchDeadLetters } from './service-alerts.ts'
+import { tellOfHorizon } from './horizon.ts'
 import { keepForgetting } from './service-ledger.ts'
 
 /** A started service: a relay for each stream of its outbox, and one consumer per group. */
@@ -26,6 +27,7 @@ export interface Running {
 export async function startService(open: OpenService, options: ServiceOptions, consumptions: readonly Consumption[]): Promise<Running> {
   await prepareTopics(open, consumptions, options)
   await noteContacts(open, options, consumptions)
+  await tellOfHorizon(open, consumptions, options)
   const { name, broker, database } = open
   const relays = startRelays(open, options, topicSpecs(consumptions, options))
   const wake = (): void => relays.forEach((relay) => relay.wake())

@@ -220,7 +220,7 @@ export class Service implements Flowing, AsyncDisposable {
 
   /** Counters since the start, and what waits. */
   async status(): Promise<ServiceStatus> {
-    return statusOf(await this.#open(), this.#consumptions, this.#running)
+    return statusOf(await this.#open(), this.#consumptions, this.#running, this.#options)
   }
 
   /**

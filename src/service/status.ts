@@ -1,9 +1,12 @@
 import { TidemarkError } from '../errors.ts'
 import { systemClock, within } from '../internal/clock.ts'
+import type { DedupHorizon } from '../inbox/index.ts'
 import type { ConsumerStatus } from '../consumer/index.ts'
 import type { RelayStatus } from '../outbox/index.ts'
 import type { GroupLag } from './lag.ts'
 import { type OpenService, lagsOf } from './open-service.ts'
+import { horizonOf } from './horizon.ts'
+import type { ServiceOptions } from './options.ts'
 import type { Running } from './running.ts'
 import type { Consumption } from './service.ts'
 
@@ -19,6 +22,8 @@ export interface ServiceStatus {
     readonly relays: readonly RelayStatus[]
   }
   readonly groups: readonly GroupStatus[]
+  /** How long repeats without a coordinate are recognised, and what could come again later than that. */
+  readonly horizon: DedupHorizon
   /** Why the broker did not say how far behind the groups are; `null` when it did. */
   readonly lagError: unknown
 }
@@ -31,9 +36,14 @@ export interface GroupStatus {
   readonly consumer: ConsumerStatus | null
 }
 
-export async function statusOf(open: OpenService, consumptions: readonly Consumption[], running: Running | null): Promise<ServiceStatus> {
+export async function statusOf(
+  open: OpenService,
+  consumptions: readonly Consumption[],
+  running: Running | null,
+  options: ServiceOptions,
+): Promise<ServiceStatus> {
   const pending = await open.database.outbox.pending()
-  const { lags, error } = await promptly(lagsOf(open, consumptions))
+  const [{ lags, error }, horizon] = await Promise.all([promptly(lagsOf(open, consumptions)), horizonOf(open, consumptions, options)])
   const names = [...new Set(consumptions.map(({ group }) => group))]
   return {
     name: open.name,
@@ -44,6 +54,7 @@ export async function statusOf(open: OpenService, consumptions: readonly Consump
       lags: lags?.filter((lag) => lag.group === group) ?? null,
       consumer: running?.consumers[i]?.status() ?? null,
     })),
+    horizon,
     lagError: error,
   }
 }

@@ -20,6 +20,11 @@ export const channels = {
   consumerTrouble: channel('tidemark:consumer:trouble'),
   /** A topic is not as this service expects: `{ service, topic, differs }`, the last one a list of texts. Told at the start; nothing is changed. */
   topicDiffers: channel('tidemark:topic:differs'),
+  /**
+   * At the start: messages without a coordinate can be read again, or redriven, when their ids are forgotten: `{ service, recognisedMs,
+   * rememberedSince, exceededBy }`, see `DedupHorizon`. They would be handled again then.
+   */
+  horizonExceeded: channel('tidemark:inbox:horizon'),
   /** Old entries of the idempotency-key ledger could not be removed, and will be tried again: `{ service, error }`, the last one a text. */
   ledgerTrouble: channel('tidemark:ledger:trouble'),
   /** Dead letters could not be looked at, or nobody could be told of them; tried again at the next look: `{ error }`, a text. */

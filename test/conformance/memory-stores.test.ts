@@ -1,5 +1,13 @@
-import { consumerStoreCases, deadLetterStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
+import {
+  consumerStoreCases,
+  deadLetterStoreCases,
+  exercise,
+  inboxStoreCases,
+  ledgerStoreCases,
+  outboxStoreCases,
+} from '../../src/conformance/index.ts'
 import { MemoryConsumerStore, MemoryDatabase, MemoryLedgerStore, MemoryOutboxStore, memoryView } from '../../src/drivers/memory/index.ts'
+import { ManualClock } from './manual-clock.ts'
 import { vitestRunner } from './vitest-runner.ts'
 
 exercise(
@@ -75,6 +83,19 @@ exercise(
         },
         close: () => Promise.resolve(),
       }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  inboxStoreCases,
+  {
+    offers: [],
+    async open() {
+      const clock = new ManualClock()
+      const consumer = new MemoryConsumerStore({ database: new MemoryDatabase({ clock }) })
+      return { consumer, inbox: consumer.inbox, pass: (ms) => clock.advance(ms), close: () => Promise.resolve() }
     },
   },
   vitestRunner,

@@ -93,6 +93,13 @@ export class NamespacedBroker implements Broker {
     return this.#told(() => this.#broker.committed(`${this.#prefix}${group}`, this.#in(topic)))
   }
 
+  async retention(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    const kept = await this.#told(
+      async () => (await this.#broker.retention?.(topics.map((topic) => this.#in(topic)))) ?? new Map<string, number>(),
+    )
+    return new Map([...kept].map(([name, ms]) => [this.#out(name), ms]))
+  }
+
   close(): Promise<void> {
     return this.#broker.close()
   }

@@ -1,9 +1,17 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll } from 'vitest'
-import { consumerStoreCases, deadLetterStoreCases, exercise, ledgerStoreCases, outboxStoreCases } from '../../src/conformance/index.ts'
+import {
+  consumerStoreCases,
+  deadLetterStoreCases,
+  exercise,
+  inboxStoreCases,
+  ledgerStoreCases,
+  outboxStoreCases,
+} from '../../src/conformance/index.ts'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import {
   PostgresConsumerStore,
+  PostgresInboxStore,
   PostgresDeadLetterStore,
   PostgresLedgerStore,
   PostgresOutboxStore,
@@ -106,6 +114,33 @@ exercise(
             dead: dead === true,
             value: (value as Buffer | null)?.toString() ?? null,
           }))
+        },
+        close: () => Promise.resolve(),
+      }
+    },
+  },
+  vitestRunner,
+)
+
+exercise(
+  inboxStoreCases,
+  {
+    offers: [],
+    async open() {
+      await database.query('truncate tidemark.inbox, tidemark.consumer_position, tidemark.dead_letter cascade')
+      const fresh = `current = 0, previous = null, since = now(), began = array[now(), null, null, null]`
+      await database.query(`update tidemark.inbox_rotation set ${fresh}`)
+      return {
+        consumer: new PostgresConsumerStore({ database }),
+        inbox: new PostgresInboxStore({ database }),
+        // Time passes by what is stored getting older.
+        pass: async (ms) => {
+          const earlier = `$1::float8 * interval '1 millisecond'`
+          await database.query(
+            `update tidemark.inbox_rotation set since = since - ${earlier},
+              began = array(select b - ${earlier} from unnest(began) with ordinality as u(b, n) order by n)`,
+            [ms],
+          )
         },
         close: () => Promise.resolve(),
       }

@@ -8,6 +8,7 @@ const status: ServiceStatus = {
   name: 'payments',
   place: '127.0.0.1:5432/shop_payments',
   lagError: null,
+  horizon: { recognisedMs: 1, rememberedSince: null, exceededBy: [] },
   outbox: { pending: 3, relays: [{ phase: 'owner', epoch: 1, tick: 9, published: 1_234, error: null }] },
   groups: [
     {

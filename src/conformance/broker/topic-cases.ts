@@ -22,6 +22,15 @@ export const topicCases: readonly Case<BrokerFixture>[] = [
     },
   },
   {
+    name: 'a broker that knows how long topics keep their records says so, and leaves out those that do not exist',
+    async run({ connect }) {
+      const broker = await connect()
+      await broker.topics([{ name: 't', partitions: 1, retentionMs: 86_400_000 }])
+      const kept = await broker.retention?.(['t', 'nobody-made-this'])
+      if (kept !== undefined) assert.deepEqual([...kept], [['t', 86_400_000]])
+    },
+  },
+  {
     name: 'a topic that exists is described as it is, not changed',
     async run({ connect }) {
       const broker = await connect()

@@ -212,6 +212,17 @@ export class KafkaBroker implements Broker {
     return inOrder(found)
   }
 
+  async retention(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    this.#check()
+    if (topics.length === 0) return new Map()
+    const found = new Map<string, number>()
+    for (const [name, config] of await readTopicConfigs(this.#cluster, topics)) {
+      const { retentionMs, compacts } = topicConfig(config)
+      if (retentionMs !== undefined) found.set(name, compacts === true ? Infinity : retentionMs)
+    }
+    return found
+  }
+
   async committed(group: string, topic: string): Promise<readonly (number | null)[]> {
     this.#check()
     const [found] = await this.#cluster.describe([topic])

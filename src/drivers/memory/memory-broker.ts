@@ -107,6 +107,11 @@ export class MemoryBroker implements Broker {
     return this.#log.committed(group, topic)
   }
 
+  async retention(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    this.#check()
+    return new Map(this.#log.existing(topics).map(({ name, retentionMs }) => [name, retentionMs]))
+  }
+
   /** Removes what is past its retention now; otherwise appends do that, about once a second. */
   async trim(): Promise<void> {
     this.#check()

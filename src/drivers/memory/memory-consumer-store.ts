@@ -26,6 +26,7 @@ import {
 } from './memory-consumer-tables.ts'
 import { MemoryDatabase } from './memory-database.ts'
 import { MemoryDeadLetterStore } from './memory-dead-letter-store.ts'
+import { MemoryInboxStore } from './memory-inbox-store.ts'
 import type { MemoryTransaction } from './memory-transaction.ts'
 
 export interface MemoryConsumerStoreOptions {
@@ -43,6 +44,8 @@ export class MemoryConsumerStore implements ConsumerStore {
   /** The operator's side of the dead letters. */
   readonly letters: MemoryDeadLetterStore
   readonly alerts: MemoryAlertStore
+  /** What the inbox can tell. */
+  readonly inbox: MemoryInboxStore
   readonly #tables = new MemoryConsumerTables()
   readonly #append: (tx: MemoryTransaction, messages: readonly OutboxMessage[]) => Promise<void>
   readonly #standstillMs: number
@@ -55,6 +58,7 @@ export class MemoryConsumerStore implements ConsumerStore {
     this.database = database
     this.letters = new MemoryDeadLetterStore(database, this.#tables)
     this.alerts = new MemoryAlertStore(database)
+    this.inbox = new MemoryInboxStore(this.#tables)
     this.#append = append
     this.#standstillMs = standstillMs
   }

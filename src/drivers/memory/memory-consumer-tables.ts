@@ -29,6 +29,7 @@ export class MemoryConsumerTables {
   readonly letterLives = new Map<number, LetterLife>()
   /** When each identity was handled, by group. */
   readonly #handled = new Map<string, Map<string, number>>()
+  #forgottenBefore: number | null = null
 
   partition(ref: PartitionRef): MemoryPartition | undefined {
     return this.partitions.get(partitionName(ref))
@@ -55,8 +56,19 @@ export class MemoryConsumerTables {
     return known
   }
 
+  /** Since when every handled id is remembered; `null`: none was forgotten. */
+  get forgottenBefore(): number | null {
+    return this.#forgottenBefore
+  }
+
   forgetHandledBefore(time: number): void {
-    for (const ids of this.#handled.values()) for (const [id, at] of ids) if (at < time) ids.delete(id)
+    for (const ids of this.#handled.values()) {
+      for (const [id, at] of ids) {
+        if (at >= time) continue
+        ids.delete(id)
+        this.#forgottenBefore = Math.max(this.#forgottenBefore ?? 0, time)
+      }
+    }
   }
 }
 

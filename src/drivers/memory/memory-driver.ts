@@ -79,6 +79,7 @@ function openDatabase(
   return {
     outbox,
     consumer,
+    inbox: consumer.inbox,
     ledger,
     deadLetters: consumer.letters,
     alerts: consumer.alerts,

@@ -44,6 +44,10 @@ export class MemoryLog {
     throw topicUnknown(name)
   }
 
+  existing(names: readonly string[]): readonly MemoryTopic[] {
+    return names.flatMap((name) => this.#topics.get(name) ?? [])
+  }
+
   /** Is this topic there still, and not another of its name? */
   has(topic: MemoryTopic): boolean {
     return this.#topics.get(topic.name) === topic

@@ -106,6 +106,10 @@ export class MemoryTopic implements Topic {
     })
   }
 
+  get retentionMs(): number {
+    return this.#retention.retentionMs
+  }
+
   /** Removes what is past its retention, from the front. */
   trim(nowMs: number): void {
     this.#trimmedMs = nowMs

@@ -14,6 +14,7 @@ import { LogGroup } from './log/log-group.ts'
 import { LogMembership } from './log/log-membership.ts'
 import { LogReader } from './log/log-reader.ts'
 import { LogRetention } from './log/log-retention.ts'
+import { readRetention } from './queries/log-retention.ts'
 import { LogStore } from './log/log-store.ts'
 import { TopicDirectory } from './log/topic-directory.ts'
 import { migrate } from './migrations/migrate.ts'
@@ -147,6 +148,10 @@ export class PostgresBroker implements Broker {
   async committed(group: string, topic: string): Promise<readonly (number | null)[]> {
     const key = await this.#keyOf(topic)
     return this.#store.use((session, schema) => readCommitted(session, schema, group, key))
+  }
+
+  async retention(topics: readonly string[]): Promise<ReadonlyMap<string, number>> {
+    return this.#store.use((session, schema) => readRetention(session, schema, topics))
   }
 
   /** Removes what is past its retention now, without waiting for the interval. */

@@ -5,6 +5,7 @@ import { PostgresDatabase, type PostgresDatabaseOptions } from './database.ts'
 import { migrate } from './migrations/migrate.ts'
 import { PostgresAlertStore } from './postgres-alert-store.ts'
 import { PostgresConsumerStore } from './postgres-consumer-store.ts'
+import { PostgresInboxStore } from './postgres-inbox-store.ts'
 import { PostgresLedgerStore } from './postgres-ledger-store.ts'
 import { PostgresDeadLetterStore } from './postgres-dead-letter-store.ts'
 import { PostgresOutboxStore } from './postgres-outbox-store.ts'
@@ -49,6 +50,7 @@ function openDatabase(database: PostgresDatabase, schema: string, outbox: Outbox
   return {
     outbox: new PostgresOutboxStore({ ...outbox, database, schema }),
     consumer: new PostgresConsumerStore({ database, schema }),
+    inbox: new PostgresInboxStore({ database, schema }),
     ledger: new PostgresLedgerStore({ database, schema }),
     deadLetters: new PostgresDeadLetterStore({ database, schema }),
     alerts: new PostgresAlertStore({ database, schema }),

@@ -1,3 +1,4 @@
+import { coordinateHeader } from '../../../message/wire.ts'
 import type { Statement } from '../statement-run.ts'
 
 /** Statements on the inbox. `schema` is the quoted name everywhere. */
@@ -46,5 +47,40 @@ export function emptySlot(schema: string, slot: number): Statement {
 }
 
 export function turn(schema: string, slot: number): Statement {
-  return { text: `update ${schema}.inbox_rotation set previous = current, current = $1, since = now()`, params: [slot] }
+  // What an earlier release turned is not noted in `began`: then the others are not known any more.
+  return {
+    text: `update ${schema}.inbox_rotation r set previous = current, current = $1::int, since = now(), began = (
+  select array_agg(case when s = $1::int then now() when s = r.current then r.since when r.began[r.current + 1] = r.since then r.began[s + 1] end order by s)
+  from generate_series(0, ${inboxSlots - 1}) s)`,
+    params: [slot],
+  }
+}
+
+/** The ring, with times in milliseconds since 1970. */
+export function readRing(schema: string): Statement {
+  return {
+    text: `select current, previous is not null as has_turned, ${millis('since')} as since,
+  array(select ${millis('b')} from unnest(began) with ordinality as u(b, n) order by n) as began from ${schema}.inbox_rotation`,
+  }
+}
+
+export function groupsWithIds(schema: string, groups: readonly string[]): Statement {
+  return {
+    text: `select g.name from unnest($1::text[]) as g(name) where exists (select from ${schema}.inbox i where i.group_name = g.name) order by 1`,
+    params: [groups],
+  }
+}
+
+/** Of the dead letters that the log took before this time, and that have no coordinate. Usually there are few as old as that. */
+export function oldestLetterBefore(schema: string, groups: readonly string[], time: number): Statement {
+  return {
+    text: `select ${millis('min(log_time)')} as logged_at from ${schema}.dead_letter d
+where state = 'dead' and group_name = any($1::text[]) and log_time < to_timestamp($2::float8 / 1000)
+  and not exists (select from json_array_elements(d.headers) h where h->>0 = $3)`,
+    params: [groups, time, coordinateHeader],
+  }
+}
+
+function millis(time: string): string {
+  return `(extract(epoch from ${time}) * 1000)::float8`
 }

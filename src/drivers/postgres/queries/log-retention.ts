@@ -23,3 +23,9 @@ export async function trimStep(session: Session, schema: string, topic: number, 
   const { removed } = row!
   return removed === null ? 'busy' : removed === batchesAStep ? 'more' : 'done'
 }
+
+/** By name. Without a number a topic is kept for ever. */
+export async function readRetention(session: Session, schema: string, names: readonly string[]): Promise<ReadonlyMap<string, number>> {
+  const rows = await session.query(`select name, retention_ms::text from ${schema}.log_topic where name = any($1::text[])`, [names])
+  return new Map(rows.map(({ name, retention_ms: ms }) => [String(name), ms === null ? Infinity : Number(ms)]))
+}
