@@ -39,8 +39,10 @@ export type {
   Service,
   ServiceConsumerOptions,
   ServiceOptions,
+  ServiceOperationOptions,
   ServiceOutboxOptions,
   ServiceStatus,
   SettledOptions,
 } from './service/index.ts'
+export type { Actor, Authorize, Operation, OperationKind } from './operation/index.ts'
 export type { Row, Transaction } from './message/transaction.ts'

@@ -46,4 +46,3 @@ export type {
 export { filterFromParams, filterToParams } from './letter-filter.ts'
 export { maxRedrives, redriveKind, redriveParams } from './redrive.ts'
 export type { RedriveKindOptions, RedriveParams } from './redrive.ts'
-export { schemaProblem } from './schema-check.ts'

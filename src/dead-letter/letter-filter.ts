@@ -2,7 +2,7 @@ import { TidemarkError } from '../errors.ts'
 import type { Params } from '../operation/operation.ts'
 import type { LetterFilter } from './port.ts'
 
-const lists = ['groups', 'states', 'types', 'errorClasses', 'fingerprints', 'topics', 'keys', 'handlers'] as const
+const lists = ['messageIds', 'groups', 'states', 'types', 'errorClasses', 'fingerprints', 'topics', 'keys', 'handlers'] as const
 const known = new Set<string>([...lists, 'ids', 'assignee', 'text', 'inPayload', 'headers', 'diedFrom', 'diedBefore', 'archived'])
 
 /** A filter as JSON, for an operation to keep: times as ISO 8601. */

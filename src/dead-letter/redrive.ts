@@ -3,10 +3,10 @@ import type { EventDefinition } from '../message/event.ts'
 import type { IdempotentKind, StepContext } from '../operation/kind.ts'
 import type { FrozenItem, Item, ItemResult, Operation, Params, Plan } from '../operation/operation.ts'
 import { refusals } from './conflict.ts'
-import type { Letter } from './letter.ts'
+import type { Letter, LetterDetail } from './letter.ts'
 import { filterFromParams, filterToParams } from './letter-filter.ts'
 import type { DeadLetterStore, LetterFilter, RedriveLetter } from './port.ts'
-import { schemaProblem } from './schema-check.ts'
+import { schemaProblem } from './schema-problem.ts'
 
 /** A letter that was redriven so often is left alone, unless that is forced by name. */
 export const maxRedrives = 3
@@ -26,9 +26,9 @@ export interface RedriveParams {
 }
 
 export interface RedriveKindOptions {
-  readonly store: DeadLetterStore
-  /** Of the events that are consumed now: a plan tells which letters they would not understand. @default nothing is told of that */
-  readonly definitions?: readonly EventDefinition[]
+  readonly store: () => Promise<DeadLetterStore>
+  /** The events that are consumed now: a plan tells which letters they would not understand. @default nothing is told of that */
+  readonly definitions?: () => readonly EventDefinition[]
 }
 
 /** As an operation keeps them; for `operations.start('redrive', redriveParams({ … }))`. */
@@ -40,15 +40,17 @@ export function redriveParams({ filter = {}, ...rest }: RedriveParams): Params {
  * Redrives dead letters: to the group that could not handle them, key by key in the order of their offsets. A letter counts as done when it is handled,
  * and as failed when it dies again while the operation runs.
  */
-export function redriveKind({ store, definitions = [] }: RedriveKindOptions): IdempotentKind {
+export function redriveKind({ store, definitions = () => [] }: RedriveKindOptions): IdempotentKind {
   return {
     name: 'redrive',
     verb: 'dead-letter.redrive',
     effect: 'idempotent',
-    plan: (params) => plan(store, definitions, params),
-    freeze: (operation) => freeze(store, operation),
-    step: (items, context) => redriveItems(store, items, context),
-    look: (items) => look(store, items),
+    plan: async (params) => plan(await store(), definitions(), params),
+    async *freeze (operation) {
+      yield* freeze(await store(), operation)
+    },
+    step: async (items, context) => redriveItems(await store(), items, context),
+    look: async (items) => look(await store(), items),
   }
 }
 
@@ -65,7 +67,7 @@ async function lookInto(store: DeadLetterStore, definitions: readonly EventDefin
   const problems = new Map<string, { type: string | null; problem: string; count: number; example: number }>()
   for (const { id, type } of definitions.length === 0 ? [] : letters) {
     const detail = await store.get(id)
-    const problem = detail === null ? null : await schemaProblem(detail.record, definitions)
+    const problem = detail === null ? null : await problemOf(detail, definitions)
     if (problem === null) continue
     const name = `${type} ${problem}`
     const known = problems.get(name) ?? { type, problem, count: 0, example: id }
@@ -74,6 +76,13 @@ async function lookInto(store: DeadLetterStore, definitions: readonly EventDefin
   const guarded = params.force ? 0 : letters.filter(({ redrives }) => redrives >= params.maxRedrives).length
   const schemaProblems = definitions.length === 0 ? {} : { schemaProblems: [...problems.values()] }
   return { sampled: letters.length, redrivenTooOften: guarded, ...schemaProblems }
+}
+
+/** The code of what today's definitions would say to it. `UNHANDLED`: none of them is for it. */
+async function problemOf({ record, type }: LetterDetail, definitions: readonly EventDefinition[]): Promise<string | null> {
+  const ofTopic = definitions.filter(({ topic }) => topic === record.topic)
+  const definition = ofTopic.find((one) => one.type === type) ?? ofTopic.find(({ untyped }) => untyped)
+  return definition === undefined ? 'UNHANDLED' : ((await schemaProblem(record, definition))?.code ?? null)
 }
 
 /** Fails with `INPUT_INVALID`, before anything is looked at. */

@@ -4,6 +4,7 @@ import type { InboxStore, LedgerStore } from '../inbox/port.ts'
 import type { DeadLetterStore } from '../dead-letter/port.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
+import type { OperationStore } from '../operation/port.ts'
 import type { OutboxStore } from '../outbox/port.ts'
 
 /**
@@ -58,6 +59,8 @@ export interface ServiceDatabase {
   readonly deadLetters: DeadLetterStore
   /** What was said of dead letters, and who is told. */
   readonly alerts: AlertStore
+  /** Long-running operations, and who did what. */
+  readonly operations: OperationStore
   /** Where it is, for people: host, port and database, never a password. */
   readonly place: string
 

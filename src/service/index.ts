@@ -11,7 +11,13 @@
  *
  * @module
  */
-export type { ServiceAlertOptions, ServiceConsumerOptions, ServiceOptions, ServiceOutboxOptions } from './options.ts'
+export type {
+  ServiceAlertOptions,
+  ServiceConsumerOptions,
+  ServiceOperationOptions,
+  ServiceOptions,
+  ServiceOutboxOptions,
+} from './options.ts'
 export type { PublishEntry } from './publisher.ts'
 export { service } from './service.ts'
 export type { ConsumeOptions, Service } from './service.ts'

@@ -4,6 +4,7 @@ import type { AlertSettings, Notify } from '../dead-letter/index.ts'
 import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'
 import { checkTopicSpecs } from '../message/page.ts'
 import type { Broker, TopicSpec } from '../message/port.ts'
+import type { Authorize, OperationKind, RunOperationsOptions } from '../operation/index.ts'
 import type { RelayOptions } from '../outbox/index.ts'
 import type { ConsumeOptions } from './service.ts'
 import { callback, check, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
@@ -38,12 +39,24 @@ export interface ServiceOptions {
   readonly notify?: Notify
   /** When there is something to tell. */
   readonly alerts?: ServiceAlertOptions
+  /** Asked before everything an operator does by `operations`; a refusal is `NOT_ALLOWED`, and is in the audit log. @default everybody may do everything */
+  readonly authorize?: Authorize
+  /** Long-running operations in this process. */
+  readonly operations?: ServiceOperationOptions
   /** The same as `consumer.lanes`. @default 4 */
   readonly lanes?: number
   /** The same as `consumer.maxTransactions`. @default 4 */
   readonly maxTransactions?: number
   /** The same as `consumer.drainMs`. @default 5,000 ms */
   readonly drainMs?: number
+}
+
+/** How a service works on operations. */
+export interface ServiceOperationOptions extends Pick<RunOperationsOptions, 'leaseMs' | 'idleMs' | 'atOnce'> {
+  /** Kinds of your own, beside `redrive`. @default none */
+  readonly kinds?: readonly OperationKind[]
+  /** Work on operations from `start` on, whoever started them. @default true where the service consumes, or has kinds of its own */
+  readonly run?: boolean
 }
 
 type RelaySettings = Pick<RelayOptions, 'pageSize' | 'idleMs' | 'leaseMs' | 'maintain'>
@@ -101,6 +114,12 @@ function areTopicSpecs(value: unknown): boolean {
   }
 }
 
+function areKinds(value: unknown): boolean {
+  return (
+    Array.isArray(value) && value.every((kind: unknown) => typeof kind === 'object' && kind !== null && 'name' in kind && 'step' in kind)
+  )
+}
+
 const settings = group<ServiceOptions>({
   database: madeBy('open', 'a database driver, such as postgres({ pool }) or memory()'),
   broker: madeBy('appender', 'a broker, such as postgresBroker({ connectionString }) or memoryBroker()'),
@@ -146,6 +165,14 @@ const settings = group<ServiceOptions>({
     runbook: text,
   }),
   notify: callback,
+  authorize: callback,
+  operations: group<ServiceOperationOptions>({
+    kinds: { expected: 'a list of kinds of operations', holds: areKinds },
+    run: truth,
+    leaseMs: duration(100),
+    idleMs: duration(1),
+    atOnce: whole(1, 64),
+  }),
   alerts: group<ServiceAlertOptions>({
     everyMs: duration(1),
     growth: whole(1),

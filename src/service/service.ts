@@ -12,6 +12,7 @@ import { TidemarkError } from '../errors.ts'
 import type { Ledger } from '../inbox/index.ts'
 import type { EventDefinition, EventInput, MessageOptions } from '../message/index.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
+import type { Audit, OperationRunner, Operations } from '../operation/index.ts'
 import { type ServiceOptions, checkConsume, checkService } from './options.ts'
 import { type PublishEntry, Publisher } from './publisher.ts'
 import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
@@ -19,6 +20,7 @@ import { type OpenService, flowOf, openService, topicsByGroup } from './open-ser
 import { type LagOptions, type PartitionLag, partitionLags } from './partition-lag.ts'
 import { type Running, startService } from './running.ts'
 import { lazyLedger } from './service-ledger.ts'
+import { type ServiceOperations, lazyOperations, startOperations } from './service-operations.ts'
 import { ServiceTransaction } from './service-transaction.ts'
 import { type ServiceStatus, statusOf } from './status.ts'
 
@@ -57,12 +59,18 @@ export class Service implements Flowing, AsyncDisposable {
    * the service's group.
    */
   readonly ledger: Ledger
+  /** Long-running work that is planned, run, watched and stopped: `redrive`, and kinds of your own. Opens the service at its first use. */
+  readonly operations: Operations
+  /** Who did what. */
+  readonly audit: Audit
+  readonly #operations: ServiceOperations
   readonly #options: ServiceOptions
   readonly #publisher: Publisher
   readonly #consumptions: Consumption[] = []
   #opening: Promise<OpenService> | null = null
   #starting: Promise<Running> | null = null
   #running: Running | null = null
+  #runner: OperationRunner | null = null
   #stopping: Promise<void> | null = null
 
   constructor(name: string, options: ServiceOptions) {
@@ -71,6 +79,15 @@ export class Service implements Flowing, AsyncDisposable {
     this.#options = options
     this.#publisher = new Publisher(options.source ?? name)
     this.deadLetters = new DeadLetterManager({ store: async () => (await this.#open()).database.deadLetters, actor: name })
+    const definitions = (): readonly EventDefinition[] => this.#consumptions.map(({ handler }) => handler.definition)
+    this.#operations = lazyOperations(
+      () => this.#open(),
+      options,
+      definitions,
+      () => this.#runner?.wake(),
+    )
+    this.operations = this.#operations.operations
+    this.audit = this.#operations.audit
     this.ledger = lazyLedger(options.group ?? name, async () => (await this.#open()).database.ledger)
   }
 
@@ -255,12 +272,14 @@ export class Service implements Flowing, AsyncDisposable {
   async #start(): Promise<Running> {
     const open = await this.#open()
     this.#running = await startService(open, this.#options, this.#consumptions)
+    this.#runner = startOperations(open, this.#options, { kinds: this.#operations.kinds, consumes: this.#consumptions.length > 0 })
     return this.#running
   }
 
   async #stop(): Promise<void> {
     const opening = this.#opening
     await this.#starting?.catch(() => undefined)
+    await this.#runner?.stop()
     await this.#running?.stop()
     await opening?.then(
       (open) => open.close(),

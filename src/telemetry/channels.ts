@@ -29,4 +29,8 @@ export const channels = {
   ledgerTrouble: channel('tidemark:ledger:trouble'),
   /** Dead letters could not be looked at, or nobody could be told of them; tried again at the next look: `{ error }`, a text. */
   alertTrouble: channel('tidemark:dead-letter:alert-trouble'),
+  /** An operation was left: `{ service, operation, kind, outcome: 'done' | 'failed' | 'lost' | 'stopped' }`. */
+  operationLeft: channel('tidemark:operation:left'),
+  /** Work on operations failed and will be tried again: `{ service, operation, errorClass }`; `operation: null`: while looking for some. */
+  operationTrouble: channel('tidemark:operation:trouble'),
 } as const

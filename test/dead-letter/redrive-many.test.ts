@@ -15,7 +15,7 @@ const enough = process.env['TIDEMARK_REDRIVE_ALL'] === '1' ? Number.POSITIVE_INF
 test('a redrive of 90,000 among 100,000 dead letters is frozen and runs within a small heap', async () => {
   await insertManyLetters(database, 100_000)
   await insertManyPositions(database)
-  const operations = new Operations({ store, kinds: [redriveKind({ store: letters })], audit: new Audit({ store }) })
+  const operations = new Operations({ store, kinds: [redriveKind({ store: async () => letters })], audit: new Audit({ store }) })
   const { id } = await operations.start('redrive', redriveParams({}), { actor: { id: 'ada', roles: [] }, settings: { observeMs: 0 } })
   const program = startProgram(new URL('support/redrive-operation-process.ts', import.meta.url), [url], {
     env: { NODE_OPTIONS: '--max-old-space-size=40' },

@@ -26,7 +26,7 @@ const things = (version: number) =>
   })
 
 function desk(definitions: readonly ReturnType<typeof things>[] = []): Operations {
-  return new Operations({ store, kinds: [redriveKind({ store: letters, definitions })], audit })
+  return new Operations({ store, kinds: [redriveKind({ store: async () => letters, definitions: () => definitions })], audit })
 }
 
 const operations = desk()
@@ -36,7 +36,7 @@ function start(params: RedriveParams, settings: Partial<OperationSettings> = { o
 }
 
 function run(): OperationRunner {
-  return runOperations({ store, kinds: [redriveKind({ store: letters })], leaseMs: 500, idleMs: 10 })
+  return runOperations({ store, kinds: [redriveKind({ store: async () => letters })], leaseMs: 500, idleMs: 10 })
 }
 
 function startProcess(env: NodeJS.ProcessEnv = {}): ChildProgram {

@@ -7,6 +7,7 @@ import { MemoryConsumerStore } from './memory-consumer-store.ts'
 import type { MemoryDeadLetter } from './memory-consumer-tables.ts'
 import { MemoryDatabase } from './memory-database.ts'
 import { MemoryLedgerStore } from './memory-ledger-store.ts'
+import { MemoryOperationStore } from './memory-operation-store.ts'
 import { MemoryOutboxStore } from './memory-outbox-store.ts'
 import { noSql } from './memory-transaction.ts'
 
@@ -43,13 +44,14 @@ export function memory({ clock }: MemoryOptions = {}): MemoryDriver {
   const outbox = outboxOf(database)
   const consumer = new MemoryConsumerStore({ database, append: (tx, messages) => outbox.opened().append(tx, messages) })
   const ledger = new MemoryLedgerStore(database)
+  const operations = new MemoryOperationStore({ database })
   return {
     get: (key) => database.data.get(key),
     entries: () => database.data.entries(),
     get deadLetters() {
       return consumer.deadLetters
     },
-    open: async (_service, settings = {}) => openDatabase(database, outbox.open(settings), consumer, ledger),
+    open: async (_service, settings = {}) => openDatabase(database, outbox.open(settings), consumer, ledger, operations),
   }
 }
 
@@ -75,6 +77,7 @@ function openDatabase(
   outbox: MemoryOutboxStore,
   consumer: MemoryConsumerStore,
   ledger: MemoryLedgerStore,
+  operations: MemoryOperationStore,
 ): ServiceDatabase {
   return {
     outbox,
@@ -83,6 +86,7 @@ function openDatabase(
     ledger,
     deadLetters: consumer.letters,
     alerts: consumer.alerts,
+    operations,
     place: 'memory',
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
       database.transaction(async (tx) => {

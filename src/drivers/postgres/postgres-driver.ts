@@ -8,6 +8,7 @@ import { PostgresConsumerStore } from './postgres-consumer-store.ts'
 import { PostgresInboxStore } from './postgres-inbox-store.ts'
 import { PostgresLedgerStore } from './postgres-ledger-store.ts'
 import { PostgresDeadLetterStore } from './postgres-dead-letter-store.ts'
+import { PostgresOperationStore } from './postgres-operation-store.ts'
 import { PostgresOutboxStore } from './postgres-outbox-store.ts'
 import { appendStatements } from './queries/outbox.ts'
 
@@ -54,6 +55,7 @@ function openDatabase(database: PostgresDatabase, schema: string, outbox: Outbox
     ledger: new PostgresLedgerStore({ database, schema }),
     deadLetters: new PostgresDeadLetterStore({ database, schema }),
     alerts: new PostgresAlertStore({ database, schema }),
+    operations: new PostgresOperationStore({ database, schema }),
     place: database.place,
     transaction: <T>(work: (tx: Transaction) => Promise<T>, publish: () => Promise<readonly OutboxMessage[]>) =>
       database.transaction(work, async () => {

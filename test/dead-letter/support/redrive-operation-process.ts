@@ -7,7 +7,7 @@ import { runOperations } from '../../../src/operation/index.ts'
 const database = new PostgresDatabase({ connectionString: process.argv[2]!, maxConnections: 8 })
 const runner = runOperations({
   store: new PostgresOperationStore({ database }),
-  kinds: [redriveKind({ store: new PostgresDeadLetterStore({ database }) })],
+  kinds: [redriveKind({ store: async () => new PostgresDeadLetterStore({ database }) })],
   leaseMs: 500,
   idleMs: 20,
   onEvent: (event) => {

@@ -1,0 +1,74 @@
+import { expect, test } from 'vitest'
+import { event, service } from '../../src/index.ts'
+import { postgres, postgresBroker } from '../../src/drivers/postgres/index.ts'
+import { memory, memoryBroker } from '../../src/drivers/memory/index.ts'
+import type { OperationKind } from '../../src/operation/index.ts'
+import { z } from 'zod'
+import { testDatabase } from '../support/postgres.ts'
+
+const Counted = event('Counted', { aggregate: 'counter', key: ({ key }) => key, schema: z.object({ key: z.string() }) })
+const ada = { id: 'ada', roles: ['operator'] }
+const eve = { id: 'eve', roles: [] }
+const { connectionString } = await testDatabase('service_operations')
+
+/** Counts its items, one a step. */
+function tally(seen: number[]): OperationKind {
+  return {
+    name: 'tally',
+    effect: 'idempotent',
+    plan: async ({ items }) => ({ count: Number(items), summary: {} }),
+    async *freeze ({ params }) {
+      yield Array.from({ length: Number(params['items']) }, (_, n) => ({ group: null, data: { n } }))
+    },
+    step: async (items) =>
+      items.map(({ place, data }) => {
+        seen.push(Number(data['n']))
+        return { place, outcome: 'done' }
+      }),
+  }
+}
+
+const platforms = {
+  memory: () => ({ database: memory(), broker: memoryBroker() }),
+  postgres: () => ({
+    database: postgres({ connectionString: connectionString() }),
+    broker: postgresBroker({ connectionString: connectionString() }),
+  }),
+}
+
+test.each(['memory', 'postgres'] as const)('on %s a service works on what its desk has started, its own kinds included', async (name) => {
+  const platform = platforms[name]()
+  const seen: number[] = []
+  const authorize = ({ roles }: { readonly roles: readonly string[] }): boolean => roles.includes('operator')
+  const shop = service('shop', { ...platform, authorize, operations: { kinds: [tally(seen)], idleMs: 10 } })
+  const { id } = await shop.operations.start('tally', { items: 3 }, { actor: ada, reason: 'to see' })
+  await shop.start()
+  const states = []
+  for await (const { state } of shop.operations.watch(id, { everyMs: 5 })) states.push(state)
+  expect(states.at(-1)).toBe('done')
+  expect(seen).toEqual([0, 1, 2])
+  await expect(shop.operations.start('tally', { items: 1 }, { actor: eve })).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+  expect((await shop.audit.list({ outcome: 'refused' })).map(({ actor }) => actor.id)).toEqual(['eve'])
+  expect((await shop.operations.preview('redrive', {}, { actor: ada })).count).toBe(0)
+  await shop.stop()
+  await platform.broker.close()
+})
+
+test('a service that only publishes does not look for operations, and one that consumes can be told not to', async () => {
+  const platform = platforms.memory()
+  const shop = service('shop', { ...platform, operations: { run: false, kinds: [tally([])] } })
+  shop.consume(Counted, () => undefined)
+  const { id } = await shop.operations.start('tally', { items: 1 }, { actor: ada })
+  await shop.start()
+  await shop.settled()
+  await shop.stop()
+  await using other = service('shop', { ...platform, operations: { kinds: [tally([])], idleMs: 5 } })
+  expect((await other.operations.get(id)).state).toBe('freezing')
+  await other.start()
+  for await (const { state } of other.operations.watch(id, { everyMs: 5 })) if (state === 'done') break
+})
+
+test('wrong settings of operations are refused at the call', () => {
+  expect(() => service('shop', { operations: { kinds: [{}] as never } })).toThrow('operations.kinds')
+  expect(() => service('shop', { operations: { leaseMs: 1 } })).toThrow('operations.leaseMs')
+})
