@@ -1,5 +1,5 @@
 /**
- * What tests need: the simulation, which runs relay and consumer through schedules of faults in virtual time.
+ * What tests need: a check that a handler is idempotent by nature, and the simulation, which runs relay and consumer through schedules of faults in virtual time.
  *
  * ```ts
  * import { simulate } from 'tidemark/testing'
@@ -10,5 +10,7 @@
  *
  * @module
  */
+export { handledTwice, type HandledTwiceOptions, type HandledTwiceTarget } from './handled-twice.ts'
+export { testMessage } from './test-message.ts'
 export { simulate, type SimulationOptions, type SimulationResult } from './simulation/simulate.ts'
 export { type FaultPlan } from './simulation/fault-plan.ts'
