@@ -17,6 +17,8 @@ export interface CommandResult {
   readonly text: string
   /** @default 0 */
   readonly exitCode?: number
+  /** The command has written its output itself, line by line: nothing more is printed. @default false */
+  readonly written?: boolean
 }
 
 /** One command of the table. */

@@ -3,6 +3,10 @@ import { userInfo } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type Command, type CommandIo, type CommandResult, type Flags, UsageError } from './command.ts'
 import { cdcDebeziumConfigCommand } from './commands/cdc-debezium-config.ts'
+import { dlqArchiveCommand, dlqAssignCommand, dlqCommentCommand, dlqDiscardCommand, dlqRestoreCommand } from './commands/dlq-change.ts'
+import { dlqEditCommand } from './commands/dlq-edit.ts'
+import { dlqExportCommand } from './commands/dlq-export.ts'
+import { dlqGroupsCommand, dlqListCommand, dlqSearchCommand, dlqShowCommand, dlqStatsCommand } from './commands/dlq-look.ts'
 import { migrateCommand } from './commands/migrate.ts'
 import { outboxDiscardCommand, outboxParkedCommand, outboxReleaseCommand } from './commands/outbox-parked.ts'
 import { outboxRebaseCommand } from './commands/outbox-rebase.ts'
@@ -20,6 +24,18 @@ export const commands: readonly Command[] = [
   outboxReleaseCommand,
   outboxDiscardCommand,
   outboxRebaseCommand,
+  dlqStatsCommand,
+  dlqListCommand,
+  dlqGroupsCommand,
+  dlqShowCommand,
+  dlqSearchCommand,
+  dlqAssignCommand,
+  dlqCommentCommand,
+  dlqArchiveCommand,
+  dlqRestoreCommand,
+  dlqDiscardCommand,
+  dlqEditCommand,
+  dlqExportCommand,
   cdcDebeziumConfigCommand,
 ]
 
@@ -35,7 +51,8 @@ export async function main(argv: readonly string[], io: CommandIo = processIo())
   const asJson = argv.includes('--json')
   try {
     const result = await run(argv, io)
-    io.stdout.write(asJson ? `${JSON.stringify({ schemaVersion, ...result.json }, null, 2)}\n` : `${result.text}\n`)
+    if (result.written !== true)
+      io.stdout.write(asJson ? `${JSON.stringify({ schemaVersion, ...result.json }, null, 2)}\n` : `${result.text}\n`)
     return result.exitCode ?? 0
   } catch (error) {
     const { exitCode, code, message, retryable } = failure(error)

@@ -1,0 +1,72 @@
+import { createWriteStream } from 'node:fs'
+import { finished } from 'node:stream/promises'
+import type { LetterFilter } from '../../dead-letter/index.ts'
+import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
+import { filterFlags, filterOf } from '../dead-letter/filter-flags.ts'
+import { type LetterDesk, actorFlags, withLetters } from '../dead-letter/letter-desk.ts'
+import { detailJson } from '../dead-letter/letter-text.ts'
+import { databaseFlags } from '../flags.ts'
+
+export const dlqExportCommand: Command = {
+  name: 'dlq export',
+  summary: 'Dead letters with all that is known of them, payloads included, as JSON lines',
+  example: 'tidemark dlq export --group billing --out letters.jsonl',
+  flags: { ...databaseFlags, ...filterFlags, ...actorFlags, out: { type: 'string', value: 'FILE', help: 'Write there (default: stdout)' } },
+  run: (context) => {
+    const { out } = context.flags
+    const filter = filterOf(context.flags, Date.now())
+    if (typeof out === 'string') return withLetters(context, (desk) => toFile(desk, filter, out))
+    if (context.flags.json === true)
+      throw new UsageError('dlq export writes many lines: pass --out FILE with --json, or leave --json away.')
+    return withLetters(context, (desk) => toStdout(context, desk, filter))
+  },
+}
+
+async function toStdout({ io, note }: CommandContext, desk: LetterDesk, filter: LetterFilter): Promise<CommandResult> {
+  const count = await exported(desk, filter, async (line) => void io.stdout.write(line))
+  note(`Exported ${count} dead letter(s).`)
+  return { json: { exported: count }, text: '', written: true }
+}
+
+async function toFile(desk: LetterDesk, filter: LetterFilter, path: string): Promise<CommandResult> {
+  // For its owner alone: there are payloads in it. A file that is there is not overwritten.
+  const file = createWriteStream(path, { mode: 0o600, flags: 'wx' })
+  const opened = new Promise<void>((resolve, reject) => {
+    file.once('open', () => resolve())
+    file.once('error', reject)
+  })
+  await opened.catch((error: unknown) => {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
+    throw new UsageError(code === 'EEXIST' ? `${path} is there already.` : `${path} cannot be written (${code}).`)
+  })
+  try {
+    const count = await exported(
+      desk,
+      filter,
+      (line) => new Promise((resolve, reject) => file.write(line, (error) => (error ? reject(error) : resolve()))),
+    )
+    return { json: { exported: count, out: path }, text: `Exported ${count} dead letter(s) to ${path}.` }
+  } finally {
+    file.end()
+    await finished(file).catch(() => undefined)
+  }
+}
+
+/** The ids are taken at one moment; each letter is as it is when its turn comes. */
+async function exported({ store, audit, by }: LetterDesk, filter: LetterFilter, write: (line: string) => Promise<void>): Promise<number> {
+  const target = { type: 'dead-letter', id: null, details: { letters: (await store.count(filter)).count } }
+  // Before the first payload is shown.
+  await audit.record(
+    await audit.allow({ actor: { id: by.actor, roles: [] }, verb: 'dead-letter.export', target, reason: by.reason ?? null }),
+  )
+  let count = 0
+  for await (const page of store.select(filter, 100)) {
+    for (const { id } of page) {
+      const letter = await store.get(id)
+      if (letter === null) continue
+      await write(`${JSON.stringify(detailJson(letter, true))}\n`)
+      count += 1
+    }
+  }
+  return count
+}

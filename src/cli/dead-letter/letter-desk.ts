@@ -1,0 +1,92 @@
+import type { AlertStore, DeadLetterStore } from '../../dead-letter/index.ts'
+import { PostgresAlertStore } from '../../drivers/postgres/postgres-alert-store.ts'
+import { PostgresDeadLetterStore } from '../../drivers/postgres/postgres-dead-letter-store.ts'
+import { PostgresOperationStore } from '../../drivers/postgres/postgres-operation-store.ts'
+import { TidemarkError } from '../../errors.ts'
+import { Audit } from '../../operation/index.ts'
+import { type CommandContext, type CommandResult, type FlagSpec, NotFoundError, UsageError } from '../command.ts'
+import { schemaOf, withDatabase } from '../connect.ts'
+
+/** Flags of commands that are kept with a name. */
+export const actorFlags: Readonly<Record<string, FlagSpec>> = {
+  actor: { type: 'string', value: 'NAME', help: 'Who does it (default: the user running this)' },
+  reason: { type: 'string', value: 'TEXT', help: 'Why; kept with it' },
+}
+
+/** What the commands on dead letters work with. */
+export interface LetterDesk {
+  readonly store: DeadLetterStore
+  readonly alerts: AlertStore
+  readonly audit: Audit
+  /** Who does it, and why, as the changes of the store take it. */
+  readonly by: { readonly actor: string; readonly reason?: string }
+}
+
+export function withLetters<T>(context: CommandContext, work: (desk: LetterDesk) => Promise<T>): Promise<T> {
+  const schema = schemaOf(context)
+  const { actor, reason } = context.flags
+  const by = { actor: typeof actor === 'string' ? actor : context.io.user, ...(typeof reason === 'string' ? { reason } : {}) }
+  return withDatabase(context, (database) =>
+    work({
+      store: new PostgresDeadLetterStore({ database, schema }),
+      alerts: new PostgresAlertStore({ database, schema }),
+      audit: new Audit({ store: new PostgresOperationStore({ database, schema }), origin: 'cli' }),
+      by,
+    }),
+  )
+}
+
+/** Does something that belongs into the audit log. */
+export function audited<T>({ audit, by }: LetterDesk, verb: string, id: number | null, work: () => Promise<T>): Promise<T> {
+  const target = { type: 'dead-letter', id: id === null ? null : String(id) }
+  return audit.act({ actor: { id: by.actor, roles: [] }, verb: `dead-letter.${verb}`, target, reason: by.reason ?? null }, work)
+}
+
+/** Ids of letters, at least one. */
+export function idsOf({ args }: CommandContext, command: string): readonly number[] {
+  if (args.length === 0) throw new UsageError(`${command} takes one or more ids, as tidemark dlq list prints them.`)
+  return [...new Set(args.map((arg) => idOf(arg, command)))]
+}
+
+export function oneIdOf({ args }: CommandContext, command: string): number {
+  if (args.length !== 1) throw new UsageError(`${command} takes one id, as tidemark dlq list prints it.`)
+  return idOf(args[0]!, command)
+}
+
+export function idOf(arg: string, command: string): number {
+  if (/^\d{1,15}$/.test(arg)) return Number(arg)
+  throw new UsageError(`${command}: expected the id of a letter, a whole number; got ${JSON.stringify(arg)}.`)
+}
+
+/** A letter that has to be there: exit code 4 where it is not. */
+export function found<T>(id: number, letter: T | null): T {
+  if (letter === null) throw new NotFoundError(`There is no dead letter ${id}.`)
+  return letter
+}
+
+/**
+ * Does something to each letter by itself. What was done stands: exit code 8 where some could not be, that of the first trouble where none could. `json`
+ * and `text` list both.
+ */
+export async function forEachLetter(
+  ids: readonly number[],
+  done: string,
+  work: (id: number) => Promise<Readonly<Record<string, unknown>> | null>,
+): Promise<CommandResult> {
+  const succeeded: Readonly<Record<string, unknown>>[] = []
+  const failed: { readonly id: number; readonly code: string; readonly message: string }[] = []
+  let first: Error | null = null
+  for (const id of ids) {
+    try {
+      succeeded.push(found(id, await work(id)))
+    } catch (error) {
+      // Anything else would be the same for the others.
+      if (!(error instanceof NotFoundError) && !TidemarkError.is(error, 'DEAD_LETTER_CONFLICT')) throw error
+      first ??= error
+      failed.push({ id, code: error instanceof NotFoundError ? 'NOT_FOUND' : 'DEAD_LETTER_CONFLICT', message: error.message })
+    }
+  }
+  if (succeeded.length === 0 && first !== null) throw first
+  const lines = [`${done}: ${succeeded.map(({ id }) => String(id)).join(', ')}`, ...failed.map(({ id, message }) => `! ${id}: ${message}`)]
+  return { json: { done: succeeded, failed }, text: lines.join('\n'), exitCode: failed.length === 0 ? 0 : 8 }
+}
