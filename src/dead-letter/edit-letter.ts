@@ -4,7 +4,7 @@ import type { Header, LogRecord } from '../message/port.ts'
 import { readEnvelope } from '../message/read-envelope.ts'
 import type { Letter, LetterDetail } from './letter.ts'
 import type { ChangeOptions, DeadLetterStore, LetterContent } from './port.ts'
-import { eventProblem } from './event-problem.ts'
+import { schemaProblem } from './schema-problem.ts'
 import { unknownLetter } from './conflict.ts'
 
 export interface EditOptions<Definition extends EventDefinition> extends ChangeOptions {
@@ -42,7 +42,7 @@ export async function editLetter<Definition extends EventDefinition>(
 }
 
 async function requireReadable(before: LogRecord, after: LogRecord, event: EventDefinition): Promise<void> {
-  const problem = await eventProblem(after, event)
+  const problem = await schemaProblem(after, event)
   if (problem !== null) throw problem
   if (readEnvelope(before).identity !== readEnvelope(after).identity) {
     throw new TidemarkError('INPUT_INVALID', 'An edit cannot change the id or the source of a message.', {

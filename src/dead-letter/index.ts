@@ -24,7 +24,7 @@ export { DeadLetterManager } from './dead-letter-manager.ts'
 export type { DeadLetterManagerOptions, DeadLetterStats, ReplayFilter } from './dead-letter-manager.ts'
 export { editLetter } from './edit-letter.ts'
 export type { EditOptions } from './edit-letter.ts'
-export { eventProblem } from './event-problem.ts'
+export { schemaProblem } from './schema-problem.ts'
 export type { Letter, LetterDetail, LetterEdit, LetterEvent, LetterGroup, LetterState } from './letter.ts'
 export type {
   ChangeOptions,

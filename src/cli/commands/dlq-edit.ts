@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { type Letter, type LetterContent, type LetterDetail, editLetter, eventProblem } from '../../dead-letter/index.ts'
+import { type Letter, type LetterContent, type LetterDetail, editLetter, schemaProblem } from '../../dead-letter/index.ts'
 import type { EventDefinition } from '../../message/event.ts'
 import type { Header } from '../../message/port.ts'
 import { type Command, type CommandContext, UsageError } from '../command.ts'
@@ -33,7 +33,7 @@ export const dlqEditCommand: Command = {
       const letter = found(id, await desk.store.get(id))
       const event = await eventOf(context, letter)
       if (context.flags['dry-run'] === true) {
-        const problem = event === null ? null : await eventProblem({ ...letter.record, ...content }, event)
+        const problem = event === null ? null : await schemaProblem({ ...letter.record, ...content }, event)
         if (problem !== null) throw problem
         return { json: { dryRun: true, id }, text: `Would edit the dead letter ${id}.` }
       }

@@ -9,7 +9,7 @@ import { readEnvelope } from '../message/read-envelope.ts'
  * `EVENT_INVALID`, or `INPUT_INVALID` for a message of another type. `null`: nothing. None of them quotes the data. Rejects where the codec needs
  * something that is away now (`SCHEMA_UNAVAILABLE`).
  */
-export async function eventProblem(record: LogRecord, definition: EventDefinition): Promise<TidemarkError | null> {
+export async function schemaProblem(record: LogRecord, definition: EventDefinition): Promise<TidemarkError | null> {
   const envelope = readEnvelope(record)
   if (envelope.type !== definition.type && !(envelope.type === null && definition.untyped)) {
     return new TidemarkError('INPUT_INVALID', `Expected a message of the type "${definition.type}", got ${named(envelope.type)}.`, {
