@@ -11,6 +11,12 @@ export const errorCatalogue = {
   EVENT_INVALID: { retryable: false, exitCode: 2, summary: 'The data of an event does not satisfy its schema; nothing was written.' },
   EVENT_UNKNOWN_VERSION: { retryable: false, exitCode: 1, summary: 'A message carries a newer schema version than this process knows.' },
   MESSAGE_UNDECODABLE: { retryable: false, exitCode: 1, summary: 'The bytes of a message could not be decoded.' },
+  HANDLER_TIMEOUT: { retryable: true, exitCode: 1, summary: 'A handler took longer than it may; its work was undone.' },
+  PROCESS_CRASHED: {
+    retryable: false,
+    exitCode: 1,
+    summary: 'Processes ended again and again while they handled this message; it is not run any more.',
+  },
   SCHEMA_UNAVAILABLE: { retryable: true, exitCode: 7, summary: 'The schema of a message could not be had from its registry now.' },
   DATABASE_UNREACHABLE: { retryable: true, exitCode: 7, summary: 'No connection to the database could be made.' },
   DATABASE_CONNECTION_LOST: {

@@ -24,6 +24,7 @@ export interface ConsumerStoreFixture {
 }
 
 const lockTimeoutMs = 1_000
+const bounds = { bytesPerKey: 10_000, bytesPerPartition: 20_000 }
 
 function topicOf({ group }: ConsumerStoreFixture): TopicRef {
   return { group, topic: 'things', topicId: '00000000-0000-4000-8000-000000000001' }
@@ -47,7 +48,10 @@ function batchEnd(position: LanePosition, rest: Partial<BatchEnd> = {}): BatchEn
     highWater,
     handled: [],
     queue: [],
-    deadLetter: null,
+    park: [],
+    deadLetters: [],
+    bounds,
+    inFlight: 1,
     publish: [],
     ...rest,
   }
@@ -68,7 +72,7 @@ function record(offset: number, key: string | null): LogRecord {
 }
 
 function deadLetter(of: LogRecord, policy: 'block' | 'skip'): DeadLetter {
-  const about = { messageId: null, type: null, handler: null, codeVersion: null, stack: null }
+  const about = { messageId: null, type: null, handler: null, codeVersion: null, stack: null, frame: null, fingerprint: 'f' }
   return { ...about, record: of, policy, errorClass: 'Error', reason: 'no', attempts: [{ at: 1_750_000_000_000, error: 'no' }] }
 }
 
@@ -180,7 +184,7 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
     async run(fixture) {
       const { partition, lanes } = await owned(fixture)
       const lane = { ...partition, lane: 0 }
-      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { deadLetter: deadLetter(record(0, 'k'), 'block') })), 'committed')
+      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { deadLetters: [deadLetter(record(0, 'k'), 'block')] })), 'committed')
       const after = await fixture.store.reload(lane)
       assert.deepEqual(after?.parkedKeys, [base64('k')])
       assert.equal(await fixture.deadLetters(), 1)
@@ -195,7 +199,7 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
     async run(fixture) {
       const { partition, lanes } = await owned(fixture)
       const lane = { ...partition, lane: 0 }
-      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { deadLetter: deadLetter(record(0, null), 'skip') })), 'committed')
+      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { deadLetters: [deadLetter(record(0, null), 'skip')] })), 'committed')
       assert.deepEqual((await fixture.store.reload(lane))?.parkedKeys, [])
       assert.equal(await fixture.deadLetters(), 1)
     },

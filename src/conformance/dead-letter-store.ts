@@ -50,18 +50,19 @@ class Owner {
   }
 
   /** Commits a batch of one message: dead, or queued behind its key. */
-  async take(end: Pick<Partial<BatchEnd>, 'deadLetter' | 'queue'>): Promise<string> {
+  async take(end: Partial<Pick<BatchEnd, 'deadLetters' | 'queue'>>): Promise<string> {
     const batch = await this.#consumer.begin({ ...this.partition, lane: this.position.lane })
     const { nextOffset, highWater } = this.position
     const base = { position: this.position, nextOffset: nextOffset + 1, leaderEpoch: null, highWater, handled: [], publish: [] }
-    const done = await batch.commit({ ...base, queue: [], deadLetter: null, ...end })
+    const bounds = { bytesPerKey: 1_000_000, bytesPerPartition: 1_000_000 }
+    const done = await batch.commit({ ...base, queue: [], park: [], deadLetters: [], bounds, inFlight: 1, ...end })
     await batch.rollBack()
     if (done.outcome === 'committed') this.position = done.position
     return done.outcome
   }
 
   bury(key: string | null, rest: Partial<DeadLetter> = {}, value?: string): Promise<string> {
-    return this.take({ deadLetter: letter(this.#record(key, value), rest) })
+    return this.take({ deadLetters: [letter(this.#record(key, value), rest)] })
   }
 
   queue(key: string): Promise<string> {
@@ -97,6 +98,8 @@ function letter(of: LogRecord, rest: Partial<DeadLetter>): DeadLetter {
     errorClass: 'TypeError',
     reason: 'cannot be handled',
     stack: 'TypeError: cannot be handled\n    at place',
+    frame: 'place',
+    fingerprint: `${rest.errorClass ?? 'TypeError'} of ${rest.type === undefined ? 'Thing' : rest.type}`,
     attempts: [{ at: 1_750_000_000_500, error: 'cannot be handled' }],
     codeVersion: 'v1',
     ...rest,

@@ -36,7 +36,10 @@ async function commit({ consumer }: InboxStoreFixture, group: string, end: { han
     highWater: {},
     handled: end.handled === undefined ? [] : [end.handled],
     queue: [],
-    deadLetter: end.dead === undefined ? null : deadLetter(end.dead),
+    park: [],
+    deadLetters: end.dead === undefined ? [] : [deadLetter(end.dead)],
+    bounds: { bytesPerKey: 1_000, bytesPerPartition: 1_000 },
+    inFlight: 1,
     publish: [],
   })
   assert.equal(outcome, 'committed')
@@ -47,7 +50,7 @@ function record(offset: number, timestamp: number, headers: readonly Header[]): 
 }
 
 function deadLetter(of: LogRecord): DeadLetter {
-  const about = { messageId: null, type: null, handler: null, codeVersion: null, stack: null }
+  const about = { messageId: null, type: null, handler: null, codeVersion: null, stack: null, frame: null, fingerprint: 'f' }
   return { ...about, record: of, policy: 'skip', errorClass: 'Error', reason: 'no', attempts: [{ at: of.timestamp, error: 'no' }] }
 }
 

@@ -1,13 +1,7 @@
+import type { Failure } from '../retry/failure.ts'
 import type { Entry } from './entry.ts'
 import type { Leaders } from './leaders.ts'
-import type { FailedAttempt, LanePosition, LaneRef } from './port.ts'
-
-/** What went wrong with a message, in words that outlive the error. */
-export interface Failure {
-  readonly errorClass: string
-  readonly reason: string
-  readonly stack: string | null
-}
+import type { LanePosition, LaneRef } from './port.ts'
 
 /** A batch of one lane, to be run in one transaction. */
 export interface BatchOrder {
@@ -21,26 +15,33 @@ export interface BatchOrder {
   readonly leaders: Leaders
   /** Keys (wire bytes, base64) whose messages must queue. */
   readonly parked: ReadonlySet<string>
-  /** Which run of its first message this is, from 1. Above 1 the batch has only that one. */
-  readonly attempt: number
-  /** The message failed for good: to the dead letters with it, without running it. It is alone. */
-  readonly verdict: { readonly failure: Failure; readonly attempts: readonly FailedAttempt[] } | null
+  /** The message is alone and has failed in a way that took the batch along: it is parked, or buried, without running it. */
+  readonly verdict: Failure | null
+  /** One of its like may have made a process end. It is alone, and noted before it runs. */
+  readonly suspect: boolean
+  /** See `BatchEnd`. */
+  readonly inFlight: number
 }
 
 /** How a batch ended. Only `committed` has an effect. */
 export type BatchResult =
-  /** Durable, perhaps only a first part of the batch: `position` tells. `parkedKey` waits from now on. */
+  /** Durable, perhaps only a first part of the batch: `position` tells. `parkedKeys` wait from now on. `redone`: not at the first try. */
   | {
       readonly outcome: 'committed'
       readonly position: LanePosition
       readonly handled: number
       readonly ms: number
-      readonly parkedKey: string | null
+      readonly parkedKeys: readonly string[]
+      readonly redone: boolean
     }
   /** Some message from `first` to `last` (offsets) failed. If they are one, it is charged. */
   | { readonly outcome: 'failed'; readonly first: number; readonly last: number; readonly failure: Failure }
   /** Position, parked keys or handled ids differ from what was assumed. */
   | { readonly outcome: 'reload' }
+  /** The breaker is open: it was not the messages' fault. */
+  | { readonly outcome: 'held'; readonly failure: Failure }
+  /** What waits behind parked keys has reached its bounds. */
+  | { readonly outcome: 'full' }
   /** Deadlock or serialisation failure. */
   | { readonly outcome: 'conflict'; readonly failure: Failure }
   /** The database is away, or what a codec needs, or the commit's outcome is unknown. */

@@ -14,7 +14,7 @@ export interface BatchLimits {
 export const defaultBatchLimits: BatchLimits = { maxMessages: 1_000, maxBytes: 4 * 1024 * 1024, targetMs: 200 }
 
 /** Small enough to end in time with slow handlers, large enough to reach the maximum in four batches with fast ones. */
-const firstSize = 64
+export const firstSize = 64
 
 /** How many messages the next batch of a lane may have. */
 export class BatchSize {
@@ -22,13 +22,18 @@ export class BatchSize {
   #msPerMessage: number | null = null
   #size: number
 
-  constructor(limits: BatchLimits) {
+  constructor(limits: BatchLimits, first = firstSize) {
     this.#limits = limits
-    this.#size = Math.min(firstSize, limits.maxMessages)
+    this.#size = Math.min(first, limits.maxMessages)
   }
 
   get messages(): number {
     return this.#size
+  }
+
+  /** The batch after this one has no more. */
+  get next(): number {
+    return Math.min(2 * this.#size, this.#limits.maxMessages)
   }
 
   get bytes(): number {

@@ -4,10 +4,12 @@ import { systemClock } from '../internal/clock.ts'
 import type { Broker } from '../message/port.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
 import { type BatchLimits, defaultBatchLimits } from './batch-size.ts'
-import { type DeadLetterPolicy, type RetryPolicy, defaultRetryPolicy } from './failure-policy.ts'
+import { type BreakerPolicy, defaultBreakerPolicy } from '../retry/circuit-breaker.ts'
+import { type RetryPolicy, defaultRetryPolicy, retryPolicy } from '../retry/retry-policy.ts'
+import type { DeadLetterPolicy } from './dead-letter-policy.ts'
 import { type StartFrom, isStartFrom, startFromExpected } from './first-offsets.ts'
 import type { Handler } from './handler.ts'
-import type { ConsumerStore } from './port.ts'
+import type { ConsumerStore, ParkedBounds } from './port.ts'
 
 export interface ConsumerOptions extends EnvelopeOptions {
   /** Whose positions these are. Two consumers of one group share the partitions, in one process or in many. */
@@ -38,7 +40,23 @@ export interface ConsumerOptions extends EnvelopeOptions {
   /** Transactions at once, over all partitions; each needs a connection. @default 4 */
   readonly maxTransactions?: number
   readonly batch?: Partial<BatchLimits>
+  /** What happens to a message whose handler failed. @default one more run at once, then 5 attempts in all, 1 s doubled each time, full jitter */
   readonly retry?: Partial<RetryPolicy>
+  /** A run of a handler that takes longer has failed. @default 30,000 ms */
+  readonly timeoutMs?: number
+  /** When many keys fail alike, the consumer stands still instead of charging them. `false`: never. @default see `BreakerPolicy` */
+  readonly breaker?: Partial<BreakerPolicy> | false
+  /**
+   * How much may wait behind parked keys, in bytes. At the bound the lane stands still until there is room again; `status()` and the diagnostics channel
+   * say so. @default 16 MiB for a key, 256 MiB for a partition
+   */
+  readonly parked?: Partial<ParkedBounds>
+  /** Parked keys that are tried again at once; each needs a connection. 0: not by this process. @default 2 */
+  readonly retriers?: number
+  /** How often it is looked whether a key is due, at least. @default 1,000 ms */
+  readonly retryPollMs?: number
+  /** Who tries a parked key again and is silent for so long has lost it to others. @default 10,000 ms */
+  readonly retryLeaseMs?: number
   /** What a dead letter does to the messages of its key behind it. @default 'block' */
   readonly deadLetter?: DeadLetterPolicy
   /** Read messages wait in memory up to here, over all partitions. @default 20,000 messages and 64 MiB */
@@ -65,6 +83,8 @@ export interface ConsumerOptions extends EnvelopeOptions {
   readonly clock?: Clock
 }
 
+export const defaultParkedBounds: ParkedBounds = { bytesPerKey: 16 * 1024 * 1024, bytesPerPartition: 256 * 1024 * 1024 }
+
 /** The options with every default in its place. */
 export interface ConsumerSettings {
   readonly group: string
@@ -78,6 +98,12 @@ export interface ConsumerSettings {
   readonly maxTransactions: number
   readonly batch: BatchLimits
   readonly retry: RetryPolicy
+  readonly timeoutMs: number
+  readonly breaker: BreakerPolicy | null
+  readonly parked: ParkedBounds
+  readonly retriers: number
+  readonly retryPollMs: number
+  readonly retryLeaseMs: number
   readonly deadLetter: DeadLetterPolicy
   readonly bufferMessages: number
   readonly bufferBytes: number
@@ -106,7 +132,13 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     lanes: wholeFromOne('lanes', options.lanes ?? 4),
     maxTransactions: wholeFromOne('maxTransactions', options.maxTransactions ?? 4),
     batch: { ...defaultBatchLimits, ...options.batch },
-    retry: { ...defaultRetryPolicy, ...options.retry },
+    retry: retryPolicy(defaultRetryPolicy, options.retry),
+    timeoutMs: atLeastOne('timeoutMs', options.timeoutMs ?? 30_000),
+    breaker: options.breaker === false ? null : { ...defaultBreakerPolicy, ...options.breaker },
+    parked: { ...defaultParkedBounds, ...options.parked },
+    retriers: options.retriers ?? 2,
+    retryPollMs: atLeastOne('retryPollMs', options.retryPollMs ?? 1_000),
+    retryLeaseMs: atLeastOne('retryLeaseMs', options.retryLeaseMs ?? 10_000),
     deadLetter: options.deadLetter ?? 'block',
     bufferMessages: atLeastOne('buffer.messages', options.buffer?.messages ?? 20_000),
     bufferBytes: atLeastOne('buffer.bytes', options.buffer?.bytes ?? 64 * 1024 * 1024),
@@ -122,13 +154,24 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     clock: options.clock ?? systemClock,
   }
   wholeFromOne('batch.maxMessages', settings.batch.maxMessages)
-  wholeFromOne('retry.maxAttempts', settings.retry.maxAttempts)
+  requireRetryPolicy('retry', settings.retry)
+  for (const { name, retry } of settings.handlers)
+    if (retry !== undefined) requireRetryPolicy(`retry of the handler ${name}`, retryPolicy(settings.retry, retry))
+  if (settings.retriers !== 0) wholeFromOne('retriers', settings.retriers)
+  for (const [name, value] of Object.entries(settings.breaker ?? {})) atLeastOne(`breaker.${name}`, value as number)
+  for (const [name, value] of Object.entries(settings.parked)) atLeastOne(`parked.${name}`, value as number)
   if (settings.group === '' || /[\0\p{Surrogate}]/u.test(settings.group))
     throw new TidemarkError('CONFIG_INVALID', 'A consumer needs a group: a text that is not empty.')
   if (!isStartFrom(settings.startFrom)) throw new TidemarkError('CONFIG_INVALID', `startFrom: expected ${startFromExpected}.`)
   if (settings.handlers.length === 0)
     throw new TidemarkError('CONFIG_INVALID', `The consumer of the group "${settings.group}" has no handlers.`)
   return settings
+}
+
+function requireRetryPolicy(name: string, policy: RetryPolicy): void {
+  if (policy.maxAttempts !== Number.POSITIVE_INFINITY) wholeFromOne(`${name}.maxAttempts`, policy.maxAttempts)
+  if (!Number.isSafeInteger(policy.immediate) || policy.immediate < 0)
+    throw new TidemarkError('CONFIG_INVALID', `${name}.immediate: expected a whole number from 0 on, got ${policy.immediate}.`)
 }
 
 function atLeastOne(name: string, value: number): number {

@@ -38,6 +38,8 @@ export interface ConsumerStatus {
   readonly state: 'starting' | 'running' | 'stopping' | 'stopped'
   readonly counts: ConsumerCounts
   readonly partitions: readonly PartitionStatus[]
+  /** Why the consumer stands still: many keys of one handler fail alike. `null`: it does not. */
+  readonly breaker: { readonly handler: string; readonly errorClass: string } | null
   /** The last trouble with database or broker that was met, if any since the last committed batch. */
   readonly trouble: string | null
 }
@@ -51,4 +53,6 @@ export interface PartitionStatus {
   readonly queued: number
   readonly settledUpTo: number | null
   readonly parkedKeys: number
+  /** A lane stands still, since so much waits behind its parked keys. */
+  readonly full: boolean
 }

@@ -2,7 +2,8 @@ import { TidemarkError } from '../errors.ts'
 import type { EventDefinition, MessageOf } from '../message/index.ts'
 import type { Message } from '../message/message.ts'
 import type { Transaction } from '../message/transaction.ts'
-import type { DeadLetterPolicy } from './failure-policy.ts'
+import type { RetryPolicy } from '../retry/retry-policy.ts'
+import type { DeadLetterPolicy } from './dead-letter-policy.ts'
 
 /** What a handler gets beside the message. */
 export interface HandlerContext {
@@ -16,7 +17,7 @@ export interface HandlerContext {
   random(): number
   /** Whether this is the first way through the log, or a replay whose outside effects must not happen again. */
   readonly mode: 'live' | 'replay'
-  /** Which charged run of this message it is, from 1. */
+  /** Which charged run of this message it is, from 1. Runs at once after a failure count as the same. */
   readonly attempt: number
   /** Aborts when the outcome of this run does not matter any more: the partition was given up, or the batch will run again. */
   readonly signal: AbortSignal
@@ -45,6 +46,10 @@ export interface HandlerOptions {
    * after newer messages of its key too. `handledTwice` of `tidemark/testing` checks the claim. @default 'inbox'
    */
   readonly idempotent?: 'inbox' | 'natural'
+  /** What goes before the consumer's policy. @default that of the consumer */
+  readonly retry?: Partial<RetryPolicy>
+  /** A run that takes longer has failed; its signal is aborted, and it is not waited for. @default that of the consumer, 30,000 ms */
+  readonly timeoutMs?: number
 }
 
 /** An event with what handles it, as the consumer takes it. Make it with `onMessage` or `onBatch`. */
@@ -55,6 +60,8 @@ export interface Handler {
   readonly transaction: 'batch' | 'message'
   readonly deadLetter: DeadLetterPolicy | undefined
   readonly idempotent: 'inbox' | 'natural'
+  readonly retry: Partial<RetryPolicy> | undefined
+  readonly timeoutMs: number | undefined
   run(messages: readonly Message[], context: HandlerContext): void | Promise<void>
 }
 
@@ -78,8 +85,8 @@ export function onBatch<Definition extends EventDefinition>(
 }
 
 function make(definition: EventDefinition, batch: boolean, options: HandlerOptions, run: Handler['run']): Handler {
-  const { name = definition.type, transaction = 'batch', deadLetter, idempotent = 'inbox' } = options
-  return { definition, name, batch, transaction, deadLetter, idempotent, run }
+  const { name = definition.type, transaction = 'batch', deadLetter, idempotent = 'inbox', retry, timeoutMs } = options
+  return { definition, name, batch, transaction, deadLetter, idempotent, retry, timeoutMs, run }
 }
 
 /** Finds the handler of a record. */

@@ -25,7 +25,9 @@ export type { BatchLimits } from './batch-size.ts'
 export type { Consumer, ConsumerStatus, PartitionStatus } from './consumer.ts'
 export type { ConsumerOptions } from './consumer-options.ts'
 export type { StartFrom } from './first-offsets.ts'
-export type { DeadLetterPolicy, RetryPolicy } from './failure-policy.ts'
+export type { DeadLetterPolicy } from './dead-letter-policy.ts'
+export type { BreakerPolicy } from '../retry/circuit-breaker.ts'
+export type { RetryPolicy, RetryTiming } from '../retry/retry-policy.ts'
 export { onBatch, onMessage } from './handler.ts'
 export type { BatchHandler, Handler, HandlerContext, HandlerOptions, MessageHandler } from './handler.ts'
 export { keyHash, laneOf } from './lane-of.ts'
@@ -38,14 +40,27 @@ export type {
   DeadLetter,
   FailedAttempt,
   FirstPositions,
+  HandlerTransaction,
   LanePosition,
   LaneRef,
   LogPlace,
+  ParkedBounds,
+  Parking,
   PartitionPosition,
   PartitionRef,
   PartitionState,
   TakeOver,
   TopicRef,
 } from './port.ts'
+export type {
+  HeadFailure,
+  LeaseRequest,
+  LeasedKey,
+  ParkedRecord,
+  ParkedStore,
+  RetryEnd,
+  RetryOutcome,
+  RetryTransaction,
+} from './parked-port.ts'
 export { runConsumer } from './run-consumer.ts'
 export type { ConsumerCounts } from './tally.ts'

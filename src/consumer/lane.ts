@@ -1,10 +1,11 @@
 import { backoffMs } from '../internal/backoff.ts'
-import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
+import type { Failure } from '../retry/failure.ts'
+import { retryDelayMs } from '../retry/retry-policy.ts'
+import type { BatchOrder, BatchResult } from './batch-order.ts'
 import { type BatchLimits, BatchSize } from './batch-size.ts'
 import type { Entry } from './entry.ts'
-import { type RetryPolicy, retryDelayMs } from './failure-policy.ts'
 import type { Leaders } from './leaders.ts'
-import type { FailedAttempt, LanePosition, PartitionRef } from './port.ts'
+import type { LanePosition, PartitionRef } from './port.ts'
 
 /** What a lane does: at most one thing at a time, so that its position has one writer. */
 export type LaneActivity = 'idle' | 'batch' | 'reload' | 'advance'
@@ -15,19 +16,23 @@ interface Suspects {
   readonly last: number
 }
 
-/** One message known to fail, and what it has cost so far. */
+/** One message known to fail, in a way that takes its batch along. */
 interface Failing {
   readonly offset: number
-  readonly attempts: readonly FailedAttempt[]
   readonly failure: Failure
 }
 
 /** Conflicts in a row that a message on its own may meet uncharged; a handler that deadlocks with itself must end somewhere. */
 const mostConflicts = 20
 
+/** Batches are not made smaller than this because of failures in them. */
+const smallestRedone = 16
+
+/** Until it is looked whether there is room again. */
+const fullPauseMs = 1_000
+
 export interface LaneSettings {
   readonly limits: BatchLimits
-  readonly retry: RetryPolicy
 }
 
 /** A lane in memory: its messages in order, its position, the keys that queue. No I/O, no clock. */
@@ -44,14 +49,18 @@ export class Lane {
   #conflicts = 0
   #outages = 0
   #inFlightTo = 0
+  /** So many messages may have made the former owner's process end, all of them before this offset. */
+  #suspected: number
+  #suspectedBefore: number | null = null
+  /** What waits has reached its bounds; nothing goes on until there is room. */
+  isFull = false
   readonly #size: BatchSize
-  readonly #settings: LaneSettings
 
   constructor(position: LanePosition, parked: Iterable<string>, settings: LaneSettings) {
     this.position = position
     this.parked = new Set(parked)
-    this.#settings = settings
     this.#size = new BatchSize(settings.limits)
+    this.#suspected = position.suspects
   }
 
   get queued(): number {
@@ -72,6 +81,15 @@ export class Lane {
     return this.activity === 'batch' ? Math.max(this.#inFlightTo, this.position.nextOffset) : this.position.nextOffset
   }
 
+  /** What was not in the log when the lane was taken over has ended nobody. */
+  suspectBefore(offset: number): void {
+    this.#suspectedBefore ??= offset
+  }
+
+  get #isSuspect(): boolean {
+    return this.#suspected > 0 && this.head! < (this.#suspectedBefore ?? Number.POSITIVE_INFINITY)
+  }
+
   /** Takes a message, unless the lane's position is past it. */
   push(entry: Entry): boolean {
     if (entry.record.offset < this.position.nextOffset) return false
@@ -90,16 +108,15 @@ export class Lane {
 
   /**
    * The next batch: nothing at or past `before`, and all up to `dispatched` if it takes the whole queue. The lane is busy with it until
-   * `batchEnded`. `null` if there is none.
+   * `batchEnded`. `probe`: one message only. `null` if there is none.
    */
-  order(partition: PartitionRef, dispatched: number, before: number, leaders: Leaders): BatchOrder | null {
-    const entries = this.#nextEntries(before)
+  order(partition: PartitionRef, dispatched: number, before: number, leaders: Leaders, probe = false): BatchOrder | null {
+    const entries = this.#nextEntries(before, probe ? 1 : this.#most())
     if (entries.length === 0) return null
     const after = this.#queue[entries.length]
     const end = after === undefined ? Math.max(dispatched, entries.at(-1)!.record.offset + 1) : after.record.offset
     const nextOffset = Math.min(end, before)
     const failing = this.#failing?.offset === entries[0]!.record.offset ? this.#failing : null
-    const exhausted = failing !== null && failing.attempts.length >= this.#settings.retry.maxAttempts
     this.activity = 'batch'
     this.#inFlightTo = nextOffset
     return {
@@ -109,35 +126,42 @@ export class Lane {
       nextOffset,
       leaders,
       parked: this.parked,
-      attempt: 1 + (failing?.attempts.length ?? 0),
-      verdict: exhausted ? { failure: failing.failure, attempts: failing.attempts } : null,
+      verdict: failing?.failure ?? null,
+      suspect: this.#isSuspect,
+      inFlight: Math.max(this.#isSuspect ? this.#suspected - 1 : 0, this.#size.next),
     }
   }
 
   committed(order: BatchOrder, result: Extract<BatchResult, { outcome: 'committed' }>): void {
+    const before = this.#queue.length
     this.moveTo(result.position)
-    if (result.parkedKey !== null) this.parked.add(result.parkedKey)
+    for (const key of result.parkedKeys) this.parked.add(key)
     this.#conflicts = 0
     this.#outages = 0
+    this.isFull = false
+    this.#suspected = Math.max(0, this.#suspected - (before - this.#queue.length))
+    // Where failures cost the work of a batch, a smaller one loses less.
+    if (result.redone && order.entries.length > 1) this.#size.shrink(Math.max(order.entries.length, 2 * smallestRedone))
     // A message on its own, or a half of a suspected batch, says nothing of the usual speed.
-    if (order.attempt === 1 && this.#suspects === null) this.#size.took(result.handled, result.ms)
+    else if (!order.suspect && order.verdict === null && this.#suspects === null) this.#size.took(result.handled, result.ms)
   }
 
-  /** A message failed: charge it if it is alone, else find it. */
-  failed(order: BatchOrder, { first, last, failure }: Extract<BatchResult, { outcome: 'failed' }>, now: Moment): void {
+  /** A message failed and took the batch along: it is dealt with alone, or looked for. */
+  failed({ first, last, failure }: Extract<BatchResult, { outcome: 'failed' }>): void {
     if (first !== last) {
       this.#suspects = { first, last }
       // What was found behind them may have failed because of one of them, and must not keep them from being told apart.
       this.#failing = null
       return
     }
-    const former = this.#failing?.offset === first ? this.#failing.attempts : []
-    const attempts = [...former, { at: now.wall, error: failure.reason }]
-    this.#failing = { offset: first, attempts, failure }
-    const again = attempts.length < this.#settings.retry.maxAttempts
-    // What stands before it runs at once.
-    const alone = order.entries[0]!.record.offset === first
-    if (again && alone) this.notBefore = now.elapsed + retryDelayMs(this.#settings.retry, attempts.length, now.random)
+    this.#failing = { offset: first, failure }
+  }
+
+  /** No room for what waits: less at once, and then, when it is one message, a pause. */
+  full(order: BatchOrder, now: Moment): void {
+    if (order.entries.length > 1) return this.#size.shrink(order.entries.length)
+    this.isFull = true
+    this.notBefore = now.elapsed + fullPauseMs
   }
 
   /** Nobody's fault: smaller, after a moment that parts those who met. Charged only when it never ends. */
@@ -146,7 +170,7 @@ export class Lane {
     this.#size.shrink(order.entries.length)
     const only = order.entries[0]!.record.offset
     if (order.entries.length === 1 && this.#conflicts > mostConflicts) {
-      this.failed(order, { outcome: 'failed', first: only, last: only, failure }, now)
+      this.failed({ outcome: 'failed', first: only, last: only, failure })
     } else {
       this.notBefore = now.elapsed + retryDelayMs({ baseDelayMs: 5, maxDelayMs: 500 }, this.#conflicts, now.random)
     }
@@ -169,8 +193,7 @@ export class Lane {
     if (this.#suspects !== null && this.#suspects.last < next) this.#suspects = null
   }
 
-  #nextEntries(before: number): Entry[] {
-    const most = this.#most()
+  #nextEntries(before: number, most: number): Entry[] {
     const entries: Entry[] = []
     let bytes = 0
     for (const entry of this.#queue) {
@@ -182,9 +205,10 @@ export class Lane {
     return entries
   }
 
-  /** A failing message runs alone, what stands before it without it; among suspects, the first half. */
+  /** A failing message is dealt with alone, suspects of a crash one by one, what stands before it without it; among suspects, the first half. */
   #most(): number {
     const size = this.#size.messages
+    if (this.#isSuspect) return 1
     if (this.#failing !== null) return this.head === this.#failing.offset ? 1 : Math.min(size, this.#countBefore(this.#failing.offset))
     if (this.#suspects === null) return size
     const { first, last } = this.#suspects

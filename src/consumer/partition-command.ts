@@ -22,6 +22,8 @@ export type PartitionCommand =
       readonly count: number
       readonly at: LogPlace
     }
+  /** These lanes are left in order. Not answered. */
+  | { readonly do: 'giveBack'; readonly lanes: readonly { readonly lane: number; readonly epoch: number }[] }
   /** Call `wake` after so long. */
   | { readonly do: 'wake'; readonly afterMs: number }
   /** `fetchFrom` changed. */

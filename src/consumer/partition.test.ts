@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest'
 import type { LeaderRun, LogRecord } from '../message/port.ts'
 import type { BatchOrder, BatchResult } from './batch-order.ts'
 import { defaultBatchLimits } from './batch-size.ts'
-import { defaultRetryPolicy } from './failure-policy.ts'
 import type { Moment } from './lane.ts'
 import { laneOf } from './lane-of.ts'
 import { leaderBefore } from './leaders.ts'
@@ -12,7 +11,7 @@ import type { LanePosition, PartitionState } from './port.ts'
 
 const ref = { group: 'g', topic: 't', topicId: 'id', partition: 0 }
 const at = (elapsed: number, random = 0.5): Moment => ({ wall: elapsed, elapsed, random })
-const failure = { errorClass: 'Error', reason: 'no', stack: null }
+const failure = { is: 'bug' as const, errorClass: 'Error', reason: 'no', stack: null, frame: null, laterMs: null }
 
 /** Keys by the lane they fall into, of two. */
 const keyIn = (lane: number, lanes = 2): string => {
@@ -33,11 +32,11 @@ function record(offset: number, key: string | null): LogRecord {
 }
 
 function row(lane: number, nextOffset: number, rest: Partial<LanePosition> = {}): LanePosition {
-  return { lane, lanes: 2, nextOffset, leaderEpoch: null, epoch: 1, holds: 0, highWater: {}, at: null, ...rest }
+  return { lane, lanes: 2, nextOffset, leaderEpoch: null, epoch: 1, holds: 0, highWater: {}, suspects: 0, at: null, ...rest }
 }
 
 function partition(buffer = { messages: 100, bytes: 1e6 }): Partition {
-  return new Partition(ref, { limits: defaultBatchLimits, retry: { ...defaultRetryPolicy, maxAttempts: 3 }, buffer: () => buffer })
+  return new Partition(ref, { limits: defaultBatchLimits, buffer: () => buffer })
 }
 
 function owned(lanes: readonly LanePosition[] = [row(0, 0), row(1, 0)], parkedKeys: readonly string[] = []): Partition {
@@ -53,7 +52,8 @@ function committed(order: BatchOrder, rest: Partial<Extract<BatchResult, { outco
     position: { ...order.position, nextOffset: order.nextOffset, leaderEpoch: leaderBefore(order.leaders, order.nextOffset) },
     handled: order.entries.length,
     ms: 1,
-    parkedKey: null,
+    parkedKeys: [],
+    redone: false,
     ...rest,
   }
 }
@@ -155,7 +155,7 @@ describe('a lane', () => {
     const machine = owned()
     machine.fetched(0, [record(0, left), record(1, left), record(2, left)], 3)
     const order = machine.order(0)!
-    machine.batchEnded(0, order, committed(order, { position: row(0, 1), parkedKey: 'x' }), at(0))
+    machine.batchEnded(0, order, committed(order, { position: row(0, 1), parkedKeys: ['x'] }), at(0))
     const next = machine.order(0)!
     expect(offsets(next)).toEqual([1, 2])
     expect(next.parked.has('x')).toBe(true)
@@ -190,41 +190,18 @@ describe('a failing message', () => {
     return { machine, order: machine.order(0)! }
   }
 
-  test('cuts the batch: what precedes it runs without it, then it alone', () => {
+  test('that took its batch along is dealt with alone, once what precedes it is done', () => {
     const { machine, order } = failing()
     machine.batchEnded(0, order, { outcome: 'failed', first: 1, last: 1, failure }, at(0))
     const before = machine.order(0)!
     expect(offsets(before)).toEqual([0])
-    expect(before.attempt).toBe(1)
+    expect(before.verdict).toBeNull()
     machine.batchEnded(0, before, committed(before), at(0))
     const alone = machine.order(0)!
     expect(offsets(alone)).toEqual([1])
-    expect(alone.attempt).toBe(2)
-  })
-
-  test('is tried again after a pause within its bounds, and its lane waits', () => {
-    const machine = owned()
-    machine.fetched(0, [record(0, left)], 1)
-    const [wake] = machine.batchEnded(0, machine.order(0)!, { outcome: 'failed', first: 0, last: 0, failure }, at(0, 0.9))
-    expect(wake).toEqual({ do: 'wake', afterMs: 90 })
-    expect(machine.order(0)).toBeNull()
-    expect(machine.wake(at(89))).toEqual([{ do: 'wake', afterMs: 1 }])
-    expect(machine.wake(at(90))).toEqual([{ do: 'ready', lane: 0 }])
-  })
-
-  test('goes to the dead letters with all its attempts, and the lane goes on', () => {
-    const machine = owned()
-    machine.fetched(0, [record(0, left), record(1, left)], 2)
-    for (let run = 1; run <= 3; run++) {
-      const order = machine.order(0)!
-      expect(order.verdict).toBeNull()
-      machine.batchEnded(0, order, { outcome: 'failed', first: 0, last: 0, failure }, at(run * 1_000, 0))
-    }
-    const last = machine.order(0)!
-    expect(offsets(last)).toEqual([0])
-    expect(last.verdict?.attempts).toEqual([1_000, 2_000, 3_000].map((time) => ({ at: time, error: 'no' })))
-    machine.batchEnded(0, last, committed(last), at(4_000))
-    expect(machine.order(0)).toMatchObject({ attempt: 1, verdict: null })
+    expect(alone.verdict).toEqual(failure)
+    machine.batchEnded(0, alone, committed(alone, { parkedKeys: ['x'] }), at(0))
+    expect(offsets(machine.order(0))).toEqual([2])
   })
 
   test('is found by halving when a batch handler or the commit failed, and nobody else is charged', () => {
@@ -239,7 +216,7 @@ describe('a failing message', () => {
       const order = machine.order(0)!
       const all = offsets(order)
       runs.push(all.length)
-      if (order.attempt > 1) {
+      if (order.verdict !== null) {
         expect(all).toEqual([11])
         return
       }
@@ -253,7 +230,7 @@ describe('a failing message', () => {
     const { machine, order } = failing()
     const [wake] = machine.batchEnded(0, order, { outcome: 'conflict', failure }, at(0))
     machine.wake(at((wake as { afterMs: number }).afterMs))
-    expect(machine.order(0)).toMatchObject({ attempt: 1, entries: [{ record: { offset: 0 } }] })
+    expect(machine.order(0)).toMatchObject({ verdict: null, entries: [{ record: { offset: 0 } }] })
   })
 
   test('a message that only ever deadlocks is charged in the end', () => {
@@ -262,7 +239,7 @@ describe('a failing message', () => {
     for (let now = 0; now < 100_000; now += 1_000) {
       machine.wake(at(now))
       const order = machine.order(0)!
-      if (order.attempt === 2) return
+      if (order.verdict !== null) return
       machine.batchEnded(0, order, { outcome: 'conflict', failure }, at(now))
     }
     expect.fail('never charged')
@@ -278,7 +255,7 @@ describe('a failing message', () => {
     machine.wake(at(1_000_000))
     machine.reloaded(0, 0, { position: row(0, 0), parkedKeys: [] }, at(1_000_000))
     machine.wake(at(1_100_000))
-    expect(machine.order(0)).toMatchObject({ attempt: 1 })
+    expect(machine.order(0)).toMatchObject({ verdict: null })
   })
 })
 
@@ -349,7 +326,16 @@ describe('leaving', () => {
     expect(machine.order(1)).toBeNull()
     const commands = machine.batchEnded(0, order, committed(order, { position: row(0, 1) }), at(0))
     expect(commands).toEqual([{ do: 'advance', ownership: 0, targets: [{ lane: 0, epoch: 1, offset: 2, leaderEpoch: null }] }])
-    expect(machine.advanced(0, [{ lane: 0 }], [row(0, 2)], at(0))).toEqual([{ do: 'tell', what: 'released' }])
+    expect(machine.advanced(0, [{ lane: 0 }], [row(0, 2)], at(0))).toEqual([
+      {
+        do: 'giveBack',
+        lanes: [
+          { lane: 0, epoch: 1 },
+          { lane: 1, epoch: 1 },
+        ],
+      },
+      { do: 'tell', what: 'released' },
+    ])
   })
 
   test('does not wait for a database that is away', () => {

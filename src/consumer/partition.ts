@@ -116,10 +116,11 @@ export class Partition {
   // ---- messages
 
   /** What was read from `from` on. Answers to an outdated question are ignored. */
-  fetched(from: number, records: readonly LogRecord[], nextOffset: number, leaders = noLeaders): Commands {
+  fetched(from: number, records: readonly LogRecord[], nextOffset: number, leaders = noLeaders, endOffset = nextOffset): Commands {
     if (this.phase !== 'owned' || from !== this.#dispatched) return []
     const overwritten = this.#overwritten(leaders)
     if (overwritten !== null) return [overwritten]
+    for (const lane of this.#lanes) lane.suspectBefore(endOffset)
     for (const record of records) {
       const lane = this.#lanes[laneOf(record.key, record.offset, this.#lanes.length)]!
       if (!lane.push(new Entry(record))) this.repeatsBelowPosition += 1
@@ -155,10 +156,10 @@ export class Partition {
   }
 
   /** The next batch of a lane that was `ready`, now that a transaction is free. */
-  order(lane: number): BatchOrder | null {
+  order(lane: number, probe = false): BatchOrder | null {
     const found = this.#lanes[lane]
     if (this.phase !== 'owned' || found === undefined || found.activity !== 'idle' || found.notBefore > 0) return null
-    return found.order(this.ref, this.#dispatched, this.#change.barrier, this.#leaders)
+    return found.order(this.ref, this.#dispatched, this.#change.barrier, this.#leaders, probe)
   }
 
   batchEnded(ownership: number, order: BatchOrder, result: BatchResult, now: Moment): Commands {
@@ -171,10 +172,13 @@ export class Partition {
         lane.committed(order, result)
         break
       case 'failed':
-        lane.failed(order, result, now)
+        lane.failed(result)
         break
       case 'conflict':
         lane.conflicted(order, result, now)
+        break
+      case 'full':
+        lane.full(order, now)
         break
       case 'reload':
         return this.#reload(lane)
@@ -183,6 +187,7 @@ export class Partition {
         lane.activity = 'reload'
         if (this.phase === 'draining') return this.#reload(lane)
         return [{ do: 'wake', afterMs: lane.notBefore - now.elapsed }]
+      case 'held':
       case 'dropped':
         break
     }
@@ -354,7 +359,12 @@ export class Partition {
       const last = this.#advanceIdle()
       if (last.length > 0) return last
     }
-    return this.#own.release()
+    return [...this.#giveBack(), ...this.#own.release()]
+  }
+
+  /** Whoever comes next need not suspect anything. */
+  #giveBack(): Commands {
+    return [{ do: 'giveBack', lanes: this.#lanes.map(({ position: { lane, epoch } }) => ({ lane, epoch })) }]
   }
 
   #beginChange(): Commands {

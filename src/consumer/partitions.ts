@@ -2,7 +2,10 @@ import { within } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
 import type { Fetched, FetchPosition, TopicPartition } from '../message/port.ts'
 import { channels } from '../telemetry/channels.ts'
-import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
+import type { Failure } from '../retry/failure.ts'
+import type { BatchOrder, BatchResult } from './batch-order.ts'
+import type { BatchSettings } from './batch-settings.ts'
+import { firstSize } from './batch-size.ts'
 import type { PartitionStatus } from './consumer.ts'
 import type { ConsumerSettings } from './consumer-options.ts'
 import { isFatal } from './fatal.ts'
@@ -10,8 +13,8 @@ import type { FirstRead } from './first-read.ts'
 import type { Moment } from './lane.ts'
 import { Partition } from './partition.ts'
 import type { PartitionCommand } from './partition-command.ts'
-import type { PartitionState } from './port.ts'
-import { type BatchSettings, runBatch } from './run-batch.ts'
+import type { LaneRef, PartitionState } from './port.ts'
+import { runBatch } from './run-batch.ts'
 import { Slots } from './slots.ts'
 
 interface PartitionsEvents {
@@ -21,6 +24,9 @@ interface PartitionsEvents {
   fatal(error: unknown): void
 }
 
+/** How long a partition's release waits for its rows to say so. */
+const giveBackMs = 1_000
+
 /** A partition with what the shell keeps beside its state machine. */
 interface Owned {
   readonly name: string
@@ -28,6 +34,8 @@ interface Owned {
   /** Aborts when what is in flight does not count any more. */
   abort: AbortController
   wake: { readonly at: number; readonly cancel: () => void } | null
+  /** Its lanes' rows say that it leaves in order. */
+  givenBack: Promise<void>
   readonly gone: Promise<void>
   readonly leave: () => void
 }
@@ -44,6 +52,7 @@ export class Partitions {
   readonly #running = new Set<Promise<void>>()
   #repeatsOfFormer = 0
   #wantedLanes: number | null = null
+  #cancelDispatch: (() => void) | null = null
 
   constructor(settings: ConsumerSettings, batch: BatchSettings, firstRead: FirstRead, events: PartitionsEvents) {
     this.#settings = settings
@@ -59,9 +68,17 @@ export class Partitions {
       const topicId = this.#firstRead.topic(topic)?.id
       if (this.#owned.has(name) || topicId === undefined) continue
       const ref = { group: this.#settings.group, topic, topicId, partition }
-      const machine = new Partition(ref, { limits: this.#settings.batch, retry: this.#settings.retry, buffer: () => this.#bufferOfEach() })
+      const machine = new Partition(ref, { limits: this.#settings.batch, buffer: () => this.#bufferOfEach() })
       const { promise, resolve } = deferred()
-      const owned: Owned = { name, machine, abort: new AbortController(), wake: null, gone: promise, leave: resolve }
+      const owned: Owned = {
+        name,
+        machine,
+        abort: new AbortController(),
+        wake: null,
+        givenBack: Promise.resolve(),
+        gone: promise,
+        leave: resolve,
+      }
       this.#owned.set(name, owned)
       if (this.#wantedLanes !== null) machine.changeLanes(this.#wantedLanes)
       this.#execute(owned, machine.assigned())
@@ -89,6 +106,7 @@ export class Partitions {
   /** Gives up whatever is still there, and waits for batches that are ending. */
   async end(): Promise<void> {
     this.loseAll()
+    this.#cancelDispatch?.()
     // A handler that never ends must not keep the process from stopping.
     await within(this.#settings.clock, this.#settings.drainMs, Promise.all(this.#running))
   }
@@ -141,6 +159,7 @@ export class Partitions {
       queued: machine.lanes.reduce((sum, lane) => sum + lane.queued, 0),
       settledUpTo: machine.settledUpTo,
       parkedKeys: machine.lanes.reduce((sum, lane) => sum + lane.parked.size, 0),
+      full: machine.lanes.some((lane) => lane.isFull),
     }))
   }
 
@@ -183,6 +202,10 @@ export class Partitions {
       case 'replaceLanes':
         this.#track(this.#replaceLanes(owned, command))
         return
+      case 'giveBack':
+        owned.givenBack = this.#giveBack(owned, command.lanes)
+        this.#track(owned.givenBack)
+        return
       case 'tell':
         this.#tell(owned, command.what)
         return
@@ -196,12 +219,46 @@ export class Partitions {
 
   #dispatch(): void {
     for (const [name, { owned, lane }] of this.#ready) {
-      if (!this.#slots.take()) return
+      const mode = this.#mode()
+      if (mode === 'none' || !this.#slots.take()) return
       this.#ready.delete(name)
-      const order = owned.machine.order(lane)
+      const order = owned.machine.order(lane, mode === 'probe')
       if (order === null) this.#slots.giveBack('idle')
       else this.#track(this.#runBatch(owned, order))
     }
+  }
+
+  /** While the breaker is open, one message at a time. */
+  #mode(): 'all' | 'probe' | 'none' {
+    const breaker = this.#batch.breaker
+    if (breaker === null || !breaker.isOpen) return 'all'
+    const permit = breaker.permit(this.#settings.clock.elapsed())
+    if (permit.allow === 'none') {
+      this.#dispatchAt(permit.untilMs)
+      return 'none'
+    }
+    return this.#slots.used > 0 ? 'none' : permit.allow
+  }
+
+  #dispatchAt(elapsed: number): void {
+    if (this.#cancelDispatch !== null) return
+    const { clock } = this.#settings
+    this.#cancelDispatch = clock.after(elapsed - clock.elapsed(), () => {
+      this.#cancelDispatch = null
+      this.#dispatch()
+    })
+  }
+
+  /** Is a lane about to run something, or doing so? */
+  get isBusy(): boolean {
+    return this.#ready.size > 0 || this.#slots.used > 0
+  }
+
+  /** The breaker has closed. */
+  goOn(): void {
+    this.#cancelDispatch?.()
+    this.#cancelDispatch = null
+    this.#dispatch()
   }
 
   async #runBatch(owned: Owned, order: BatchOrder): Promise<void> {
@@ -226,17 +283,22 @@ export class Partitions {
       return
     }
     const errorClass = 'failure' in result ? result.failure.errorClass : undefined
-    if (result.outcome === 'failed' && result.first === result.last) {
-      tally.retries += 1
-      channels.consumerRetry.publish({ group, topic, partition, offset: result.first, attempt: order.attempt, errorClass })
-      return
-    }
     tally.uncharged += 1
+    if (result.outcome === 'full') this.#events.trouble('parked', full(order.lane))
     if (result.outcome === 'unavailable') this.#events.trouble('batch', unavailable(result.failure))
     channels.consumerRollback.publish({ group, topic, partition, lane, reason: result.outcome, errorClass })
   }
 
   // ---- the store
+
+  async #giveBack(owned: Owned, lanes: Extract<PartitionCommand, { do: 'giveBack' }>['lanes']): Promise<void> {
+    try {
+      await this.#settings.store.giveBack(owned.machine.ref, lanes)
+    } catch (error) {
+      // Whoever comes next is careful for a while, without need.
+      this.#events.trouble('give back', error)
+    }
+  }
 
   async #takeOver(owned: Owned, ownership: number): Promise<void> {
     const { machine } = owned
@@ -257,7 +319,8 @@ export class Partitions {
   }
 
   #takeOverRows(owned: Owned): Promise<PartitionState> {
-    return this.#settings.store.takeOver({ partition: owned.machine.ref, lockTimeoutMs: this.#settings.lockTimeoutMs })
+    const { store, lockTimeoutMs, batch } = this.#settings
+    return store.takeOver({ partition: owned.machine.ref, lockTimeoutMs, inFlight: Math.min(firstSize, batch.maxMessages) })
   }
 
   async #reload(owned: Owned, ownership: number, lane: number): Promise<void> {
@@ -310,7 +373,8 @@ export class Partitions {
     owned.wake = null
     if (this.#owned.get(owned.name) === owned) this.#owned.delete(owned.name)
     this.#repeatsOfFormer += owned.machine.repeatsBelowPosition
-    owned.leave()
+    // Whoever comes next shall see it; but nobody waits long.
+    void within(this.#settings.clock, giveBackMs, owned.givenBack).then(owned.leave)
   }
 
   /** One timer for each partition, for the earliest moment: the machine asks again for the others. */
@@ -353,12 +417,19 @@ function tell(machine: Partition, from: number, found: Fetched): readonly Partit
   const { records, nextOffset, endOffset, leaders, outOfRange, truncated } = found
   if (outOfRange !== undefined) return machine.outOfRange(from, outOfRange.startOffset, endOffset)
   if (truncated !== undefined) return machine.truncated(from, truncated.endOffset)
-  return machine.fetched(from, records, nextOffset, leaders)
+  return machine.fetched(from, records, nextOffset, leaders, endOffset)
 }
 
 /** Not one of our own errors, since those end the consumer unless they say that they pass. */
 function stillWaiting({ topic, partition }: TopicPartition): Error {
   return new Error(`${topic}-${partition} came after the group began, and is left alone: addedPartitions is 'wait'.`)
+}
+
+/** Not one of our own errors, for the same reason. */
+function full({ group, topic, partition }: LaneRef): Error {
+  return new Error(
+    `So much waits behind parked keys of ${topic}-${partition} that the group ${group} goes on there only when some of it is done: see parked.bytesPerKey and parked.bytesPerPartition.`,
+  )
 }
 
 /** The words of a failure in a batch may be the handler's, and quote a payload. */

@@ -2,6 +2,7 @@ import type { HighWater } from '../inbox/high-water.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { LogRecord } from '../message/port.ts'
 import type { Transaction } from '../message/transaction.ts'
+import type { ParkedStore } from './parked-port.ts'
 
 /**
  * What the consume loop needs of the service's database: positions that move in the handlers' own transaction, behind an epoch.
@@ -43,6 +44,11 @@ export interface LanePosition {
   /** Raised by whoever but the owner parks or holds a key of the lane. */
   readonly holds: number
   readonly highWater: HighWater
+  /**
+   * So many messages from `nextOffset` on may have been under way when the former owner vanished, and one of them may be why. Told at a take-over only; 0: it left
+   * in order.
+   */
+  readonly suspects: number
   /** Where the row stood when it was last seen. A hint for the store, to be handed back unread; `null`: not known. */
   readonly at: string | null
 }
@@ -68,6 +74,8 @@ export interface TakeOver {
   readonly partition: PartitionRef
   /** A transaction of the former owner that stands still for longer is ended. */
   readonly lockTimeoutMs: number
+  /** At most so many messages of a lane will be under way at first; see `BatchEnd.inFlight`. @default 64 */
+  readonly inFlight?: number
 }
 
 /** How a batch's end can go; only `committed` has an effect. */
@@ -78,6 +86,8 @@ export type CommitOutcome =
   | { readonly outcome: 'moved' }
   /** A key to append to was released meanwhile. Reload, run its messages; charge nobody. */
   | { readonly outcome: 'released' }
+  /** More would wait behind the keys than `BatchEnd.bounds` allow. Nothing was done; later there may be room. */
+  | { readonly outcome: 'full' }
   /** An id was handled by somebody else meanwhile: look the ids up again, run again, charge nobody. */
   | { readonly outcome: 'duplicate' }
   /**
@@ -97,8 +107,29 @@ export interface DeadLetter {
   readonly errorClass: string
   readonly reason: string
   readonly stack: string | null
+  /** The first line of the stack that belongs to the user: where it was thrown. `null`: nothing is known of it. */
+  readonly frame: string | null
+  /** The same for all that died alike. */
+  readonly fingerprint: string
+  /** Every charged run, oldest first. */
   readonly attempts: readonly FailedAttempt[]
   readonly codeVersion: string | null
+}
+
+/** A message that waits with its key until it is tried again. */
+export interface Parking {
+  readonly record: LogRecord
+  readonly reason: string
+  /** Charged runs, oldest first. None: it waits, and nobody is charged. */
+  readonly attempts: readonly FailedAttempt[]
+  /** Until it is tried again, in milliseconds. */
+  readonly afterMs: number
+}
+
+/** How much may wait in the database, in bytes of keys, values and headers. */
+export interface ParkedBounds {
+  readonly bytesPerKey: number
+  readonly bytesPerPartition: number
 }
 
 export interface FailedAttempt {
@@ -120,13 +151,18 @@ export interface BatchEnd {
   readonly handled: readonly string[]
   /** Messages of parked keys, to queue behind their key. */
   readonly queue: readonly LogRecord[]
-  readonly deadLetter: DeadLetter | null
+  /** Messages that have failed, each with its key. Those of one key behind it are in `queue`. */
+  readonly park: readonly Parking[]
+  readonly deadLetters: readonly DeadLetter[]
+  readonly bounds: ParkedBounds
+  /** At most so many messages from `nextOffset` on will be under way in the batch to come: whoever finds this owner gone suspects those. */
+  readonly inFlight: number
   /** What the handlers published, in order. */
   readonly publish: readonly OutboxMessage[]
 }
 
-/** An open transaction of one lane batch. Ends by `commit` or `rollBack`, either of which gives the connection back. */
-export interface BatchTransaction {
+/** An open transaction in which handlers run. Ends by a commit or by `rollBack`, either of which gives the connection back. */
+export interface HandlerTransaction {
   /** What handlers see. Statements asked for in the same turn share a round trip, in the order of the calls. */
   readonly tx: Transaction
 
@@ -142,19 +178,29 @@ export interface BatchTransaction {
    */
   blame(error: unknown): 'handler' | 'conflict' | 'lost'
 
-  /**
-   * In this order, in one round trip where it can be: a time limit for standing still; what was published; the compare-and-set of epoch, next
-   * offset and holds; the queue's key rows locked by key, and the messages appended; the dead letter; the handled ids; the commit.
-   * Anything but `committed` has rolled back. Rejects with `COMMIT_UNKNOWN` when the reply was lost (resolved by reading the position back);
-   * else nothing was committed, and the error says why: `blame` knows conflicts, everything else is no fault of a message.
-   */
-  commit(end: BatchEnd): Promise<CommitOutcome>
+  /** Remembers this place, for `undo`. A later mark takes the place of it. If it fails, so does whatever follows. */
+  mark(): void
+
+  /** Undoes everything since the last mark, also in a transaction that has failed. `false`: that is not possible any more. */
+  undo(): Promise<boolean>
 
   /**
    * Never rejects: a connection that cannot roll back is closed, which rolls back too. `at once`: without waiting for statements under way, by
    * closing the connection.
    */
   rollBack(how?: 'at once'): Promise<void>
+}
+
+/** The transaction of one lane batch. No row of ours is locked by it before `commit`. */
+export interface BatchTransaction extends HandlerTransaction {
+  /**
+   * In this order, in one round trip where it can be: a time limit for standing still; what was published; the compare-and-set of epoch, next
+   * offset and holds; the queue's key rows locked by key, and the messages appended; what is parked; the dead letters; the bounds; the handled ids; the
+   * commit.
+   * Anything but `committed` has rolled back. Rejects with `COMMIT_UNKNOWN` when the reply was lost (resolved by reading the position back);
+   * else nothing was committed, and the error says why: `blame` knows conflicts, everything else is no fault of a message.
+   */
+  commit(end: BatchEnd): Promise<CommitOutcome>
 }
 
 export interface ConsumerStore {
@@ -183,8 +229,20 @@ export interface ConsumerStore {
   /** Replaces all lanes of a partition by `count` new ones at a place, above every old epoch, in one transaction. `'fenced'` if any row is not as given. */
   replaceLanes(partition: PartitionRef, from: readonly LanePosition[], count: number, at: LogPlace): Promise<PartitionState | 'fenced'>
 
-  /** Opens a transaction for a lane's batch. No row of ours is locked by it before `commit`. */
+  /** Opens a transaction for a lane's batch. */
   begin(lane: LaneRef): Promise<BatchTransaction>
+
+  /**
+   * Notes that this message is about to run, and commits that by itself: whoever finds it noted so often, and not done, knows that its owner vanished so often
+   * while it ran. Returns how often it was noted, this time included, and where the row stands now; `null`: the row is not as given.
+   */
+  mark(lane: LaneRef, position: LanePosition, offset: number): Promise<{ readonly marks: number; readonly at: string | null } | null>
+
+  /** Notes that these lanes' owner leaves in order, where the epoch is still his. */
+  giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void>
+
+  /** What waits behind parked keys, and who tries it again. */
+  readonly parked: ParkedStore
 
   /** Empties the oldest part of the inbox if its time has come. Called now and then by every consumer. */
   forgetHandled(retentionMs: number): Promise<void>

@@ -1,54 +1,57 @@
-import type { Clock } from '../internal/clock.ts'
+import { TidemarkError } from '../errors.ts'
 import { deferred } from '../internal/deferred.ts'
 import type { OutboxMessage } from '../message/outbox-message.ts'
-import type { EnvelopeOptions } from '../message/read-envelope.ts'
+import { type Failure, failureOf } from '../retry/failure.ts'
 import { channels } from '../telemetry/channels.ts'
-import type { BatchOrder, BatchResult, Failure } from './batch-order.ts'
-import { type Call, Execution } from './execution.ts'
-import { failureOf } from './failure.ts'
-import type { DeadLetterPolicy } from './failure-policy.ts'
-import type { Handler, Routes } from './handler.ts'
+import type { BatchOrder, BatchResult } from './batch-order.ts'
+import type { BatchSettings } from './batch-settings.ts'
+import { callsOf } from './call.ts'
+import { Execution, type ExecutionOutcome, overdue } from './execution.ts'
+import type { Handler } from './handler.ts'
 import { leaderBefore } from './leaders.ts'
-import type { Optimism } from './optimism.ts'
+import { mostCrashes, crashed } from './crashed.ts'
 import { type Plan, type Task, planBatch } from './plan.ts'
-import type { BatchEnd, BatchTransaction, ConsumerStore, DeadLetter } from './port.ts'
-import type { Tally } from './tally.ts'
-
-export interface BatchSettings {
-  readonly store: ConsumerStore
-  readonly routes: Routes
-  readonly envelope: EnvelopeOptions
-  readonly deadLetter: DeadLetterPolicy
-  readonly codeVersion: string | null
-  readonly clock: Clock
-  readonly optimism: Optimism
-  readonly tally: Tally
-  onPublished(): void
-}
+import type { BatchEnd, BatchTransaction, DeadLetter, LanePosition } from './port.ts'
+import { Verdicts } from './verdicts.ts'
 
 /**
  * Runs one lane batch to its end: reads it, runs the handlers in one transaction with the position, and says how it went. Handlers run side by
- * side at first; if that could make a difference, or any of them fails, everything is rolled back and done again one by one.
+ * side at first; if that could make a difference, or one of them fails after it has done something, everything is rolled back and done again one by one.
  * Never rejects. `signal` aborts when the partition is given up.
  */
 export async function runBatch(order: BatchOrder, settings: BatchSettings, signal: AbortSignal): Promise<BatchResult> {
   const started = settings.clock.elapsed()
   try {
-    const plan = await planBatch(order, settings)
-    const run = new BatchRun(order, plan, settings, signal, started)
+    const noted = order.suspect ? await note(order, settings) : order
+    if (noted === null) return { outcome: 'reload' }
+    const plan = await planBatch(noted, settings)
+    const run = new BatchRun(noted, plan, settings, signal, started)
     return (await run.attempt('together')) ?? (await run.attempt('one by one'))!
   } catch (error) {
     return { outcome: 'unavailable', failure: failureOf(error) }
   }
 }
 
+/** A suspect is noted before it runs; one that was noted often enough, and never done, is not run any more. */
+async function note(order: BatchOrder, { store }: BatchSettings): Promise<BatchOrder | null> {
+  const { offset } = order.entries[0]!.record
+  const noted = await store.mark(order.lane, order.position, offset)
+  if (noted === null) return null
+  const position: LanePosition = { ...order.position, at: noted.at }
+  return { ...order, position, verdict: order.verdict ?? (noted.marks > mostCrashes ? failureOf(crashed(mostCrashes)) : null) }
+}
+
 type Manner = 'together' | 'one by one'
 
-/** Handlers that have all ended well. */
+/** Handlers that have all ended, well or with nothing left behind. */
 interface Done {
   readonly tasks: readonly Task[]
-  readonly calls: readonly Call[]
+  readonly held: readonly Task[]
+  readonly failed: ReadonlySet<Task>
   readonly publish: readonly OutboxMessage[]
+  readonly verdicts: Verdicts
+  readonly manner: Manner
+  readonly exclusive: boolean
 }
 
 class BatchRun {
@@ -92,8 +95,17 @@ class BatchRun {
 
   async #within(batch: BatchTransaction, manner: Manner, run: AbortController, gone: Promise<'gone'>): Promise<BatchResult | null> {
     const tasks = await this.#newTasks(batch)
-    const calls = this.#calls(tasks, manner)
-    const execution = new Execution(calls, batch, { attempt: this.#order.attempt, run })
+    const calls = callsOf(tasks, this.#isExclusive(manner))
+    const verdicts = new Verdicts(this.#settings, this.#order)
+    const execution = new Execution(calls, batch, {
+      attempt: 1,
+      run,
+      clock: this.#settings.clock,
+      marks: manner === 'one by one' || calls.length === 1,
+      timeoutMs: (handler) => handler.timeoutMs ?? this.#settings.timeoutMs,
+      failed: (task, tries, error) => verdicts.failed(task, tries, error),
+      succeeded: (handler) => this.#settings.breaker?.succeeded(handler.name),
+    })
     const done = await Promise.race([execution.run(), gone])
     // A handler may wait for ever; who gave the partition up does not wait for it.
     if (done === 'gone' || this.#signal.aborted) {
@@ -101,9 +113,24 @@ class BatchRun {
       await batch.rollBack('at once')
       return { outcome: 'dropped' }
     }
-    if (done.outcome === 'abandoned') return this.#abandoned(done.by, batch)
-    if (done.outcome === 'failed') return this.#failed(batch, calls[done.call]!, done.error)
-    return this.#commit(batch, { tasks, calls, publish: done.publish })
+    if (execution.isLate) await batch.rollBack('at once')
+    if (done.outcome !== 'done') return this.#undone(done, batch, verdicts)
+    const exclusive = calls.every((call) => call.exclusive)
+    return this.#commit(batch, { ...done, tasks, verdicts, manner, exclusive })
+  }
+
+  #undone(done: Exclude<ExecutionOutcome, { outcome: 'done' }>, batch: BatchTransaction, verdicts: Verdicts): BatchResult | null {
+    switch (done.outcome) {
+      case 'abandoned':
+        return this.#abandoned(done.by, batch)
+      case 'stopped':
+        return verdicts.held!
+      case 'overdue':
+        if (done.call === null) return this.#abandoned(null, batch)
+        return failedFrom(done.call.tasks, failureOf(overdue(done.call.handler.timeoutMs ?? this.#settings.timeoutMs)))
+      case 'failed':
+        return this.#failed(batch, done.call.tasks, done.error)
+    }
   }
 
   /** Without those that the group has handled before. */
@@ -115,29 +142,28 @@ class BatchRun {
     return handled.size === 0 ? tasks : tasks.filter(({ inboxId }) => inboxId === null || !handled.has(inboxId))
   }
 
-  #calls(tasks: readonly Task[], manner: Manner): Call[] {
+  #isExclusive(manner: Manner): (handler: Handler) => boolean {
     const exclusive = new Map<Handler, boolean>()
-    for (const { handler } of tasks) {
-      if (exclusive.has(handler)) continue
-      // Charged runs and second runs must tell exactly who failed.
-      exclusive.set(handler, manner === 'one by one' || this.#order.attempt > 1 || this.#settings.optimism.isExclusive(handler))
+    return (handler) => {
+      const known = exclusive.get(handler) ?? (manner === 'one by one' || this.#settings.optimism.isExclusive(handler))
+      exclusive.set(handler, known)
+      return known
     }
-    return callsOf(tasks, (handler) => exclusive.get(handler)!)
   }
 
   #abandoned(by: Handler | null, batch: BatchTransaction): BatchResult | null {
     this.#settings.tally.abandonedRuns += 1
     if (by !== null) this.#settings.optimism.disappointed(by)
     // With the connection gone, doing it again at once would only fail again.
-    return batch.blame(null) === 'lost' ? { outcome: 'unavailable', failure: lostConnection } : null
+    return batch.blame(null) === 'lost' ? { outcome: 'unavailable', failure: lostConnection() } : null
   }
 
-  #failed(batch: BatchTransaction, call: Call, error: unknown): BatchResult {
+  #failed(batch: BatchTransaction, tasks: readonly Task[], error: unknown): BatchResult {
     const failure = failureOf(error)
     const blame = batch.blame(error)
     if (blame === 'lost') return { outcome: 'unavailable', failure }
     if (blame === 'conflict') return { outcome: 'conflict', failure }
-    return { outcome: 'failed', first: call.messages[0]!.offset, last: call.messages.at(-1)!.offset, failure }
+    return failedFrom(tasks, failure)
   }
 
   #blamed(batch: BatchTransaction, error: unknown): BatchResult {
@@ -145,54 +171,61 @@ class BatchRun {
     return { outcome: batch.blame(error) === 'conflict' ? 'conflict' : 'unavailable', failure }
   }
 
-  async #commit(batch: BatchTransaction, { tasks, calls, publish }: Done): Promise<BatchResult | null> {
-    const deadLetter = this.#deadLetter()
-    const { nextOffset } = this.#plan
+  async #commit(batch: BatchTransaction, done: Done): Promise<BatchResult | null> {
+    const { verdicts, publish } = done
+    const { hopeless, nextOffset } = this.#plan
+    const waiting = [...this.#plan.queue, ...done.held.map(({ entry }) => entry.record)]
+    if (hopeless !== null && verdicts.condemn(hopeless, waiting) === 'stop') return verdicts.held!
+    const handled = done.tasks.filter((task) => !done.failed.has(task) && !done.held.includes(task))
     const end: BatchEnd = {
       position: this.#order.position,
       nextOffset,
       leaderEpoch: leaderBefore(this.#order.leaders, nextOffset),
       highWater: this.#plan.highWater,
-      handled: tasks.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
-      queue: this.#plan.queue,
-      deadLetter,
+      handled: handled.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
+      queue: waiting.sort((a, b) => a.offset - b.offset),
+      park: verdicts.parked,
+      deadLetters: verdicts.buried,
+      bounds: this.#settings.bounds,
+      inFlight: this.#order.inFlight,
       publish,
     }
     const result = await batch.commit(end)
-    if (result.outcome === 'refused' && calls.some(({ exclusive }) => !exclusive)) return this.#abandoned(null, batch)
-    if (result.outcome === 'refused') return this.#refused(tasks, result.error)
+    if (result.outcome === 'refused' && !done.exclusive) return this.#abandoned(null, batch)
+    if (result.outcome === 'refused') return this.#refused(handled, result.error)
+    if (result.outcome === 'full') return { outcome: 'full' }
     if (result.outcome !== 'committed') return { outcome: 'reload' }
-    this.#count(tasks.length, deadLetter)
-    if (deadLetter !== null) this.#tell(deadLetter)
+    this.#count(handled.length, done.tasks.length, end)
+    verdicts.committed()
     if (publish.length > 0) this.#settings.onPublished()
-    const parkedKey = deadLetter?.policy === 'block' ? deadLetter.record.key!.toString('base64') : null
     return {
       outcome: 'committed',
       position: result.position,
-      handled: tasks.length,
+      handled: handled.length,
       ms: this.#settings.clock.elapsed() - this.#started,
-      parkedKey,
+      parkedKeys: verdicts.parkedKeys,
+      redone: done.manner === 'one by one',
     }
   }
 
   /** The commit was refused, so any of the handled messages may be at fault. */
   #refused(tasks: readonly Task[], error: unknown): BatchResult {
     const failure = failureOf(error)
-    const [first, last] = [tasks[0], tasks.at(-1)]
-    if (first === undefined || last === undefined) return { outcome: 'unavailable', failure }
-    return { outcome: 'failed', first: first.message.offset, last: last.message.offset, failure }
+    return tasks.length === 0 ? { outcome: 'unavailable', failure } : failedFrom(tasks, failure)
   }
 
-  #count(handled: number, deadLetter: DeadLetter | null): void {
+  #count(handled: number, news: number, { queue, park, deadLetters }: BatchEnd): void {
     const { tally } = this.#settings
-    const { tasks, queue, skippedTypes, repeats } = this.#plan
+    const { tasks, skippedTypes, repeats } = this.#plan
     tally.batches += 1
     tally.handled += handled
     tally.queued += queue.length
+    tally.parked += park.length
     tally.duplicatesHighWater += repeats.highWater
-    tally.duplicatesInbox += repeats.batch + tasks.length - handled
-    if (deadLetter !== null) tally.deadLetters += 1
+    tally.duplicatesInbox += repeats.batch + tasks.length - news
+    tally.deadLetters += deadLetters.length
     tally.skipped(skippedTypes)
+    for (const letter of deadLetters) this.#tell(letter)
   }
 
   #tell({ record: { offset }, policy, errorClass }: DeadLetter): void {
@@ -200,73 +233,12 @@ class BatchRun {
     const { group, topic, partition } = this.#order.lane
     channels.consumerDeadLetter.publish({ group, topic, partition, offset, policy, errorClass })
   }
-
-  #deadLetter(): DeadLetter | null {
-    const { verdict } = this.#order
-    const { hopeless } = this.#plan
-    if (hopeless === null) return null
-    const { entry, handler } = hopeless
-    const { record, envelope } = entry
-    const failure: Failure = verdict?.failure ?? failureOf(hopeless.error)
-    const policy = handler?.deadLetter ?? this.#settings.deadLetter
-    return {
-      record,
-      messageId: envelope?.id ?? null,
-      type: envelope?.type ?? null,
-      handler: handler?.name ?? null,
-      // Nothing can wait behind a message without a key.
-      policy: record.key === null ? 'skip' : policy,
-      ...failure,
-      attempts: verdict?.attempts ?? [{ at: this.#settings.clock.now(), error: failure.reason }],
-      codeVersion: this.#settings.codeVersion,
-    }
-  }
 }
 
-const lostConnection: Failure = {
-  errorClass: 'DATABASE_CONNECTION_LOST',
-  reason: 'The connection to the database broke while handlers ran.',
-  stack: null,
+function failedFrom(tasks: readonly Task[], failure: Failure): BatchResult {
+  return { outcome: 'failed', first: tasks[0]!.message.offset, last: tasks.at(-1)!.message.offset, failure }
 }
 
-/** One call for each message, or for each run of messages of one batch handler. */
-function callsOf(tasks: readonly Task[], isExclusive: (handler: Handler) => boolean): Call[] {
-  const calls: Call[] = []
-  for (let start = 0, end = 0; start < tasks.length; start = end) {
-    const { handler } = tasks[start]!
-    end = start + 1
-    if (!handler.batch) {
-      calls.push(callOfOne(tasks[start]!, isExclusive(handler)))
-      continue
-    }
-    while (end < tasks.length && tasks[end]!.handler === handler) end += 1
-    calls.push(callOfRun(handler, tasks.slice(start, end), isExclusive(handler)))
-  }
-  return calls
-}
-
-/** Runs for every message, so it makes no more than it must. */
-function callOfOne({ entry, handler, message }: Task, exclusive: boolean): Call {
-  const { record, envelope } = entry
-  const keys = record.key === null ? noKeys : [record.key.toString('latin1')]
-  return { handler, messages: [message], identity: envelope!.identity, timestamp: record.timestamp, keys, exclusive }
-}
-
-const noKeys: readonly string[] = []
-
-function callOfRun(handler: Handler, tasks: readonly Task[], exclusive: boolean): Call {
-  const first = tasks[0]!.entry
-  return {
-    handler,
-    messages: tasks.map(({ message }) => message),
-    identity: first.envelope!.identity,
-    timestamp: first.record.timestamp,
-    keys: keysOf(tasks),
-    exclusive,
-  }
-}
-
-function keysOf(tasks: readonly Task[]): readonly string[] {
-  const keys = tasks.flatMap(({ entry: { record } }) => (record.key === null ? noKeys : [record.key.toString('latin1')]))
-  return [...new Set(keys)]
+function lostConnection(): Failure {
+  return failureOf(new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to the database broke while handlers ran.'))
 }

@@ -4,15 +4,17 @@ import { pause, within } from '../internal/clock.ts'
 import { deferred } from '../internal/deferred.ts'
 import type { AssignmentListener, FetchPosition, Membership, TopicPartition } from '../message/port.ts'
 import { channels } from '../telemetry/channels.ts'
-import type { BatchSettings } from './run-batch.ts'
+import type { BatchSettings, ParkedNow } from './batch-settings.ts'
 import type { Consumer, ConsumerStatus } from './consumer.ts'
 import { type ConsumerOptions, type ConsumerSettings, consumerSettings, wholeFromOne } from './consumer-options.ts'
-import { failureOf } from './failure.ts'
+import { failureOf } from '../retry/failure.ts'
 import { Fetching } from './fetching.ts'
 import { Routes } from './handler.ts'
 import { Optimism } from './optimism.ts'
 import { Partitions } from './partitions.ts'
 import { FirstRead } from './first-read.ts'
+import { Outage } from './outage.ts'
+import { Retrier } from './retrier.ts'
 import { isFatal } from './fatal.ts'
 import { Tally } from './tally.ts'
 
@@ -38,6 +40,8 @@ class ConsumerRun implements Consumer {
   readonly #partitions: Partitions
   readonly #fetching: Fetching
   readonly #firstRead: FirstRead
+  readonly #outage: Outage | null
+  readonly #retrier: Retrier
   readonly #topics: readonly string[]
   readonly #stopping = new AbortController()
   #state: ConsumerStatus['state'] = 'starting'
@@ -58,22 +62,42 @@ class ConsumerRun implements Consumer {
     this.#settings = settings
     this.#topics = routes.topics
     this.#firstRead = new FirstRead(settings)
+    const { breaker } = settings
+    this.#outage = breaker === null ? null : new Outage(settings, breaker, () => this.#goOn())
     const batch: BatchSettings = {
       store: settings.store,
       routes,
       envelope: settings.envelope,
       deadLetter: settings.deadLetter,
+      retry: settings.retry,
+      timeoutMs: settings.timeoutMs,
+      bounds: settings.parked,
+      breaker: this.#outage?.breaker ?? null,
       codeVersion: settings.codeVersion,
       clock: settings.clock,
       optimism: new Optimism(),
       tally: this.#tally,
       onPublished: settings.onPublished,
+      onParked: (parked) => this.#parked(parked),
     }
     this.#partitions = new Partitions(settings, batch, this.#firstRead, {
       wantsFetch: () => this.#fetching.changed(),
       trouble: (what, error) => this.#met(what, error),
       committed: () => (this.#trouble = null),
       fatal: (error) => this.#fail(error),
+    })
+    this.#retrier = new Retrier({
+      group: settings.group,
+      batch,
+      clock: settings.clock,
+      keys: settings.retriers,
+      pollMs: settings.retryPollMs,
+      leaseMs: settings.retryLeaseMs,
+      stopMs: settings.drainMs,
+      topicIds: () => this.#topics.flatMap((topic) => this.#firstRead.topic(topic)?.id ?? []),
+      lanesAreBusy: () => this.#partitions.isBusy,
+      trouble: (error) => this.#met('retry', error),
+      succeeded: () => (this.#trouble = null),
     })
     this.#fetching = new Fetching(settings, this.#partitions, {
       trouble: (error) => this.#met('fetch', error),
@@ -99,7 +123,13 @@ class ConsumerRun implements Consumer {
 
   status(): ConsumerStatus {
     const { repeatsBelowPosition, statuses } = this.#partitions
-    return { state: this.#state, counts: this.#tally.counts(repeatsBelowPosition), partitions: statuses, trouble: this.#trouble }
+    return {
+      state: this.#state,
+      counts: this.#tally.counts(repeatsBelowPosition),
+      partitions: statuses,
+      breaker: this.#outage?.cause ?? null,
+      trouble: this.#trouble,
+    }
   }
 
   settledUpTo(topic: string, partition: number): number | null {
@@ -143,6 +173,7 @@ class ConsumerRun implements Consumer {
     this.#membership = membership
     this.#state = 'running'
     this.#fetching.start(membership)
+    this.#retrier.start()
     this.#cancelTick()
     this.#tick()
   }
@@ -226,6 +257,17 @@ class ConsumerRun implements Consumer {
     this.#settings.store.forgetHandled(this.#settings.dedupMs).catch((error: unknown) => this.#met('inbox', error))
   }
 
+  /** Whoever waits is looked after when it is time, by this process or by another. */
+  #parked({ handler, partition, record, afterMs, charged }: ParkedNow): void {
+    this.#retrier.wake(afterMs)
+    if (charged) this.#outage?.charged(handler, partition, record)
+  }
+
+  #goOn(): void {
+    this.#partitions.goOn()
+    this.#retrier.wake()
+  }
+
   #met(what: string, error: unknown): void {
     const { errorClass, reason } = failureOf(error)
     this.#trouble = `${what}: ${reason}`
@@ -245,7 +287,7 @@ class ConsumerRun implements Consumer {
     try {
       await this.#starting
       await this.#fetching.end()
-      await this.#membership?.leave()
+      await Promise.all([this.#membership?.leave(), this.#retrier.stop()])
     } catch (error) {
       this.#met('leave', error)
     }

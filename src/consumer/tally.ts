@@ -2,6 +2,8 @@
 export interface ConsumerCounts {
   /** Messages whose handler's effects committed. */
   readonly handled: number
+  /** Those among them that had waited with their key. */
+  readonly retried: number
   /** Repeats that ran no handler: below the position, at or below a stream's high water, or found in the inbox. */
   readonly duplicates: { readonly position: number; readonly highWater: number; readonly inbox: number }
   /** Messages of types that no handler wants, by type; those without a type under the empty text. */
@@ -9,8 +11,12 @@ export interface ConsumerCounts {
   /** Messages queued behind a parked key. */
   readonly queued: number
   readonly deadLetters: number
+  /** Messages parked with their key after a failure. */
+  readonly parked: number
   /** Failed runs that were charged to a message. */
   readonly retries: number
+  /** Failed runs that were repeated at once, charged to nobody. */
+  readonly immediateRetries: number
   readonly batches: number
   /** Runs side by side that were given up and done again one by one. */
   readonly abandonedRuns: number
@@ -28,9 +34,12 @@ export class Tally {
   queued = 0
   deadLetters = 0
   retries = 0
+  immediateRetries = 0
+  parked = 0
   batches = 0
   abandonedRuns = 0
   uncharged = 0
+  retried = 0
   readonly #skipped = new Map<string, number>()
 
   skipped(types: ReadonlyMap<string, number>): void {
@@ -41,15 +50,18 @@ export class Tally {
   }
 
   counts(belowPosition: number): ConsumerCounts {
-    const { handled, queued, deadLetters, retries, batches, abandonedRuns, uncharged } = this
+    const { handled, retried, queued, parked, deadLetters, retries, immediateRetries, batches, abandonedRuns, uncharged } = this
     const duplicates = { position: belowPosition, highWater: this.duplicatesHighWater, inbox: this.duplicatesInbox }
     return {
       handled,
+      retried,
       duplicates,
       skippedTypes: Object.fromEntries(this.#skipped),
       queued,
+      parked,
       deadLetters,
       retries,
+      immediateRetries,
       batches,
       abandonedRuns,
       uncharged,

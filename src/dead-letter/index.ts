@@ -6,7 +6,7 @@
  * @module
  */
 
-export type { DeadLetterPolicy } from '../consumer/failure-policy.ts'
+export type { DeadLetterPolicy } from '../consumer/dead-letter-policy.ts'
 export type { DeadLetter, FailedAttempt } from '../consumer/port.ts'
 export { alertStep, defaultAlertSettings } from './alert/alert-machine.ts'
 export type { AlertKind, AlertSettings, AlertState, AlertStep } from './alert/alert-machine.ts'

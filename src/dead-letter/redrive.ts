@@ -46,7 +46,7 @@ export function redriveKind({ store, definitions = () => [] }: RedriveKindOption
     verb: 'dead-letter.redrive',
     effect: 'idempotent',
     plan: async (params) => plan(await store(), definitions(), params),
-    async *freeze (operation) {
+    async *freeze(operation) {
       yield* freeze(await store(), operation)
     },
     step: async (items, context) => redriveItems(await store(), items, context),

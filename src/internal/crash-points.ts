@@ -30,6 +30,7 @@ export const crashPoints = [
   'consumer:after-compare-and-set',
   'consumer:after-appends',
   'consumer:after-commit',
+  'consumer:after-mark',
   'consumer:before-advance',
   'consumer:at-lane-barrier',
   'consumer:after-lanes-replaced',
@@ -50,6 +51,13 @@ export const crashPoints = [
   'operation:after-look',
   'operation:before-end',
   'operation:after-end',
+  'retry:after-lease',
+  'retry:after-handler',
+  'retry:after-key-lock',
+  'retry:after-removal',
+  'retry:after-commit',
+  'retry:before-failure',
+  'retry:after-failure',
 ] as const
 
 /** One of the names above. */

@@ -46,12 +46,22 @@ export async function flowOf(open: OpenService, consumptions: readonly Consumpti
   // The outbox first: a handler's publish and its position move in one commit, and this order sees one of them.
   const pending = await open.database.outbox.pending()
   const lags = await lagsOf(open, consumptions)
+  // Last: a message leaves the log for the queue of its key, and what it publishes there shows in the outbox of the next look.
+  const parked = await parkedOf(open, consumptions)
   const behind = lags.filter(({ lag }) => lag > 0)
   const waiting = [
     ...(pending > 0 ? [`${pending} messages in the outbox`] : []),
+    ...parked.map(([group, count]) => `${count} parked messages of the group ${group}`),
     ...behind.map(({ group, topic, lag }) => `${lag} messages of ${topic} for the group ${group}`),
   ]
   return { quiet: waiting.length === 0, mark: lags.map(({ end, handled }) => `${end}/${handled}`).join(','), waiting: waiting.join(', ') }
+}
+
+/** What waits in each group to be tried again; what waits for somebody's decision is at rest. */
+async function parkedOf(open: OpenService, consumptions: readonly Consumption[]): Promise<readonly (readonly [string, number])[]> {
+  const groups = [...topicsByGroup(consumptions).keys()]
+  const counts = await Promise.all(groups.map((group) => open.database.consumer.parked.waiting(group)))
+  return groups.map((group, i) => [group, counts[i]!] as const).filter(([, count]) => count > 0)
 }
 
 /** How far each group is behind in each of its topics. */

@@ -7,7 +7,23 @@ import type { Broker, TopicSpec } from '../message/port.ts'
 import type { Authorize, OperationKind, RunOperationsOptions } from '../operation/index.ts'
 import type { RelayOptions } from '../outbox/index.ts'
 import type { ConsumeOptions } from './service.ts'
-import { callback, check, duration, eitherOf, given, group, invalid, madeBy, oneOf, text, truth, whole } from './setting-check.ts'
+import type { BreakerPolicy } from '../retry/circuit-breaker.ts'
+import type { RetryPolicy, RetryTiming } from '../retry/retry-policy.ts'
+import {
+  type SettingCheck,
+  callback,
+  check,
+  duration,
+  eitherOf,
+  given,
+  group,
+  invalid,
+  madeBy,
+  oneOf,
+  text,
+  truth,
+  whole,
+} from './setting-check.ts'
 
 /** Settings of a service. All of them have a default; `service('shop')` alone runs on an embedded Postgres. */
 export interface ServiceOptions {
@@ -78,6 +94,12 @@ export interface ServiceConsumerOptions extends Pick<
   | 'maxTransactions'
   | 'batch'
   | 'retry'
+  | 'timeoutMs'
+  | 'breaker'
+  | 'parked'
+  | 'retriers'
+  | 'retryPollMs'
+  | 'retryLeaseMs'
   | 'deadLetter'
   | 'buffer'
   | 'fetchBytes'
@@ -120,6 +142,44 @@ function areKinds(value: unknown): boolean {
   )
 }
 
+const endless: SettingCheck = { expected: 'Infinity', holds: (value) => value === Number.POSITIVE_INFINITY }
+
+const timing = {
+  maxAttempts: eitherOf(whole(1), endless),
+  baseDelayMs: duration(0),
+  maxDelayMs: duration(0),
+  jitter: oneOf('full', 'none'),
+  deadlineMs: eitherOf(duration(0), { expected: 'null', holds: (value) => value === null }),
+}
+
+const retry = group<RetryPolicy>({
+  ...timing,
+  immediate: whole(0),
+  byClass: group<RetryPolicy['byClass']>({
+    transient: group<RetryTiming>(timing),
+    bug: group<RetryTiming>(timing),
+    incompatible: group<RetryTiming>(timing),
+  }),
+})
+
+const breaker = group<BreakerPolicy>({
+  outageKeys: whole(1),
+  alikeKeys: whole(1),
+  poisonKeys: whole(1),
+  probeAfterMs: duration(1),
+  maxProbeAfterMs: duration(1),
+})
+
+function isBreaker(value: unknown): boolean {
+  if (value === false) return true
+  try {
+    check('breaker', '', value as object, breaker)
+    return true
+  } catch {
+    return false
+  }
+}
+
 const settings = group<ServiceOptions>({
   database: madeBy('open', 'a database driver, such as postgres({ pool }) or memory()'),
   broker: madeBy('appender', 'a broker, such as postgresBroker({ connectionString }) or memoryBroker()'),
@@ -150,7 +210,13 @@ const settings = group<ServiceOptions>({
     lanes,
     maxTransactions: whole(1, 1_024),
     batch: group<NonNullable<ConsumerOptions['batch']>>({ maxMessages: whole(1), maxBytes: whole(1), targetMs: duration(1) }),
-    retry: group<NonNullable<ConsumerOptions['retry']>>({ maxAttempts: whole(1), baseDelayMs: duration(0), maxDelayMs: duration(0) }),
+    retry,
+    timeoutMs: duration(1),
+    breaker: { expected: 'false, or { outageKeys, alikeKeys, poisonKeys, probeAfterMs, maxProbeAfterMs }', holds: isBreaker },
+    parked: group<NonNullable<ConsumerOptions['parked']>>({ bytesPerKey: whole(1), bytesPerPartition: whole(1) }),
+    retriers: whole(0, 1_024),
+    retryPollMs: duration(1),
+    retryLeaseMs: duration(1),
     deadLetter: oneOf('block', 'skip'),
     buffer: group<NonNullable<ConsumerOptions['buffer']>>({ messages: whole(1), bytes: whole(1) }),
     fetchBytes: whole(1),
@@ -207,6 +273,8 @@ const consumption = group<ConsumeOptions & { readonly batch?: boolean }>({
   transaction: oneOf('batch', 'message'),
   deadLetter: oneOf('block', 'skip'),
   idempotent: oneOf('inbox', 'natural'),
+  retry,
+  timeoutMs: duration(1),
   batch: truth,
 })
 

@@ -1,5 +1,5 @@
 import { redriveKind } from '../dead-letter/index.ts'
-import { failureOf } from '../consumer/failure.ts'
+import { failureOf } from '../retry/failure.ts'
 import type { EventDefinition } from '../message/index.ts'
 import {
   Audit,

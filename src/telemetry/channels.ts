@@ -8,12 +8,16 @@ import { channel } from 'node:diagnostics_channel'
 export const channels = {
   /** A lane batch committed: `{ group, topic, partition, lane, handled, nextOffset, ms }`. */
   consumerBatch: channel('tidemark:consumer:batch'),
+  /** Messages that had waited with their key were handled: `{ group, topic, partition, handled }`. */
+  consumerRetried: channel('tidemark:consumer:retried'),
   /** A batch was rolled back and will run again: `{ group, topic, partition, lane, reason, errorClass? }`. */
   consumerRollback: channel('tidemark:consumer:rollback'),
   /** A message failed and is charged: `{ group, topic, partition, offset, attempt, errorClass }`. */
   consumerRetry: channel('tidemark:consumer:retry'),
   /** A message went to the dead letters: `{ group, topic, partition, offset, policy, errorClass }`. */
   consumerDeadLetter: channel('tidemark:consumer:dead-letter'),
+  /** Many keys of a handler fail alike, and the consumer stands still; or it goes on: `{ group, what: 'opened' | 'closed', handler, errorClass }`. */
+  consumerBreaker: channel('tidemark:consumer:breaker'),
   /** A partition's owner changed, as seen here: `{ group, topic, partition, what: 'taken' | 'fenced' | 'released' | 'abandoned' }`. */
   consumerOwnership: channel('tidemark:consumer:ownership'),
   /** Something outside any message's reach failed and will be tried again: `{ group, what, errorClass, error }`, the last one a text. */

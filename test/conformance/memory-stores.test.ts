@@ -41,7 +41,7 @@ exercise(
         group: 'group',
         effect: async (tx, name) => memoryView(tx).set(name, true),
         effects: async () => database.data.entries().map(([name]) => name),
-        queued: async (partition) => [...store.parked(partition).values()].flat().map(({ record }) => record.offset),
+        queued: async (partition) => [...store.queues(partition).values()].flat().map(({ record }) => record.offset),
         deadLetters: async () => store.deadLetters.length,
         close: () => Promise.resolve(),
       }
@@ -78,7 +78,7 @@ exercise(
         consumer,
         group: 'group',
         waiting: async (partition) => {
-          const queue = [...consumer.parked(partition).values()].flat().sort((a, b) => a.record.offset - b.record.offset)
+          const queue = [...consumer.queues(partition).values()].flat().sort((a, b) => a.record.offset - b.record.offset)
           return queue.map(({ record, dead }) => ({ offset: record.offset, dead, value: record.value?.toString() ?? null }))
         },
         close: () => Promise.resolve(),

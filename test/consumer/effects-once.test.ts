@@ -18,7 +18,9 @@ import {
 const { store, consume, effects, rows } = await consumerDatabase('effects_once')
 
 beforeEach(async () => {
-  await rows('truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter')
+  await rows(
+    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+  )
 })
 
 const keys = ['a', 'b', 'c', 'd', 'e']

@@ -18,7 +18,9 @@ import {
 const { store, consume, effects, rows } = await consumerDatabase('first_read')
 
 beforeEach(async () => {
-  await rows('truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter')
+  await rows(
+    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+  )
 })
 
 /** What a program that is none of ours leaves at the broker: offsets of a group that has no members any more. */

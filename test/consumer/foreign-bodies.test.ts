@@ -9,7 +9,9 @@ import { Counted, consumerDatabase, insertEffect, memoryTopic, settledAll } from
 const { consume, effects, rows } = await consumerDatabase('foreign_bodies')
 
 beforeEach(async () => {
-  await rows('truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter')
+  await rows(
+    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+  )
 })
 
 /** A record as a program writes it that knows no envelope. */

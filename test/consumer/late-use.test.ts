@@ -1,10 +1,14 @@
+import type { Message } from '../../src/message/index.ts'
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type MessageHandler, type Transaction, event, service } from 'tidemark'
 import { memoryBroker } from 'tidemark/memory'
 import { postgres } from 'tidemark/postgres'
 import { z } from 'zod'
-import { type Call, Execution, type ExecutionOutcome } from '../../src/consumer/execution.ts'
+import { Execution, type ExecutionOutcome } from '../../src/consumer/execution.ts'
+import type { Call } from '../../src/consumer/call.ts'
+import { handlerCall } from './support/handler-call.ts'
+import { executionSettings } from './support/execution-settings.ts'
 import { type Handler, onMessage } from '../../src/consumer/index.ts'
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { PostgresBatch } from '../../src/drivers/postgres/postgres-batch.ts'
@@ -65,7 +69,7 @@ beforeAll(async () => {
 })
 beforeEach(async () => {
   await database.query(
-    'truncate note, tidemark.outbox, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter',
+    'truncate note, tidemark.outbox, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
   )
 })
 
@@ -163,7 +167,7 @@ describe('what comes after the end of its handler', () => {
         asked.resolve()
       })
       const calls = [0, 1].map((n) => callOf(handler, n, exclusive))
-      const outcome = await new Execution(calls, batch, { attempt: 1, run: new AbortController() }).run()
+      const outcome = await new Execution(calls, batch, executionSettings()).run()
       await asked.promise
       return { outcome, isRefused }
     } finally {
@@ -173,7 +177,7 @@ describe('what comes after the end of its handler', () => {
 
   test('fails its message where handlers run one by one', async () => {
     const { outcome, isRefused } = await lateIn(true)
-    expect(outcome).toMatchObject({ outcome: 'failed', call: 0, error: { code: 'TRANSACTION_CLOSED' } })
+    expect(outcome).toMatchObject({ outcome: 'failed', call: { messages: [{ id: '0' }] }, error: { code: 'TRANSACTION_CLOSED' } })
     expect(isRefused).toBe(true)
   })
 
@@ -185,7 +189,7 @@ describe('what comes after the end of its handler', () => {
 })
 
 function callOf(handler: Handler, n: number, exclusive: boolean): Call {
-  const message = {
+  const message: Message = {
     id: `${n}`,
     type: 'Asked',
     source: 's',
@@ -200,5 +204,5 @@ function callOf(handler: Handler, n: number, exclusive: boolean): Call {
     partition: 0,
     offset: n,
   }
-  return { handler, messages: [message], identity: `${n}`, timestamp: 0, keys: ['k'], exclusive }
+  return handlerCall(handler, message, exclusive)
 }

@@ -27,7 +27,9 @@ const store = new PostgresConsumerStore({ database })
 
 beforeEach(async () => {
   proxy.rules = {}
-  await rows('truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter')
+  await rows(
+    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+  )
 })
 
 const keys = ['a', 'b', 'c', 'd', 'e', 'f']

@@ -22,12 +22,16 @@ const at = (offset: number) => ({ offset, leaderEpoch: null })
 const record = (name: string, offset: number) => ({ ...countedRecord(name, offset), offset, timestamp: 1_000 })
 
 beforeEach(async () => {
-  await rows('truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter')
+  await rows(
+    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+  )
   await store.makePositions({ topic: partition, lanes: 2, first: [0], later: [0] })
 })
 
 function end(position: LanePosition, nextOffset: number, rest: Partial<BatchEnd> = {}): BatchEnd {
-  return { position, nextOffset, leaderEpoch: null, highWater: {}, handled: [], queue: [], deadLetter: null, publish: [], ...rest }
+  const nothing = { handled: [], queue: [], park: [], deadLetters: [], publish: [] }
+  const bounds = { bytesPerKey: 10_000, bytesPerPartition: 10_000 }
+  return { position, nextOffset, leaderEpoch: null, highWater: {}, ...nothing, bounds, inFlight: 1, ...rest }
 }
 
 async function commitBatch(position: LanePosition, nextOffset: number, rest: Partial<BatchEnd> = {}) {
@@ -64,6 +68,8 @@ const letter = (name: string, offset: number, policy: 'block' | 'skip' = 'block'
   errorClass: 'Error',
   reason: 'r',
   stack: null,
+  frame: null,
+  fingerprint: 'f',
   attempts: [],
   codeVersion: null,
 })
@@ -366,15 +372,15 @@ describe('queueing behind a key', () => {
 describe('a dead letter', () => {
   test('that blocks parks its key with itself as the head, marked', async () => {
     const mine = (await takeOver()).lanes[0]!
-    await commitBatch(mine, 5, { deadLetter: letter('k', 4) })
+    await commitBatch(mine, 5, { deadLetters: [letter('k', 4)] })
     expect(await rows('select log_offset::int as o, dead from tidemark.parked_msg')).toEqual([{ o: 4, dead: true }])
     expect((await store.reload(lane))!.parkedKeys).toEqual([key('k')])
   })
 
   test('that was written once is not written again when its batch is', async () => {
     const mine = (await takeOver()).lanes[0]!
-    await commitBatch(mine, 5, { deadLetter: letter('k', 4) })
-    expect(await commitBatch(mine, 5, { deadLetter: letter('k', 4) })).toEqual({ outcome: 'moved' })
+    await commitBatch(mine, 5, { deadLetters: [letter('k', 4)] })
+    expect(await commitBatch(mine, 5, { deadLetters: [letter('k', 4)] })).toEqual({ outcome: 'moved' })
     expect(await rows('select from tidemark.dead_letter')).toHaveLength(1)
   })
 })

@@ -1,7 +1,10 @@
 import fc from 'fast-check'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Handler, onMessage } from '../../src/consumer/index.ts'
-import { type Call, Execution } from '../../src/consumer/execution.ts'
+import { Execution } from '../../src/consumer/execution.ts'
+import type { Call } from '../../src/consumer/call.ts'
+import { handlerCall } from './support/handler-call.ts'
+import { executionSettings } from './support/execution-settings.ts'
 import { PostgresBatch } from '../../src/drivers/postgres/postgres-batch.ts'
 import type { BatchTransaction } from '../../src/consumer/port.ts'
 import { Counted, consumerDatabase } from './support/consumer-database.ts'
@@ -57,9 +60,9 @@ function handlerOf(programs: readonly Program[]): Handler {
 
 function callsOf(programs: readonly Program[], exclusive: boolean): Call[] {
   const handler = handlerOf(programs)
-  return programs.map(({ key }, n) => ({
-    handler,
-    messages: [
+  return programs.map(({ key }, n) =>
+    handlerCall(
+      handler,
       {
         id: `${n}`,
         type: 'Counted',
@@ -74,12 +77,9 @@ function callsOf(programs: readonly Program[], exclusive: boolean): Call[] {
         partition: 0,
         offset: n,
       },
-    ],
-    identity: `${n}`,
-    timestamp: 0,
-    keys: [key],
-    exclusive,
-  }))
+      exclusive,
+    ),
+  )
 }
 
 /** The state the batch leaves inside its transaction; `null` when it was abandoned. */
@@ -88,7 +88,7 @@ async function stateAfter(programs: readonly Program[], exclusive: boolean): Pro
   const batch = new PostgresBatch(await database.lease(), { schema: 'tidemark', lane, standstillMs: 5_000 })
   open.add(batch)
   await batch.tx.query(`insert into cell select unnest($1::text[]), 1`, [cells])
-  const done = await new Execution(callsOf(programs, exclusive), batch, { attempt: 1, run: new AbortController() }).run()
+  const done = await new Execution(callsOf(programs, exclusive), batch, executionSettings()).run()
   const state =
     done.outcome !== 'done'
       ? null
@@ -137,7 +137,7 @@ test('messages of one key never run at the same time', async () => {
   })
   open.add(batch)
   const calls = callsOf(programs, false).map((call) => ({ ...call, handler: watching }))
-  const done = await new Execution(calls, batch, { attempt: 1, run: new AbortController() }).run()
+  const done = await new Execution(calls, batch, executionSettings()).run()
   expect(done.outcome).toBe('done')
   expect(most).toBe(3)
 })

@@ -7,7 +7,7 @@ const { consume } = await consumerDatabase('telemetry')
 
 const heard: { readonly channel: string; readonly fact: unknown }[] = []
 const hear = (fact: unknown, channel: string | symbol): void => void heard.push({ channel: String(channel), fact })
-const names = ['batch', 'rollback', 'retry', 'dead-letter', 'ownership'].map((event) => `tidemark:consumer:${event}`)
+const names = ['batch', 'retried', 'rollback', 'retry', 'dead-letter', 'ownership'].map((event) => `tidemark:consumer:${event}`)
 for (const name of names) subscribe(name, hear)
 afterEach(() => names.forEach((name) => unsubscribe(name, hear)))
 const told = (event: string) => heard.filter(({ channel }) => channel === `tidemark:consumer:${event}`).map(({ fact }) => fact)
@@ -29,6 +29,6 @@ test('what becomes of messages is told on the diagnostics channels, each fact on
     { ...place, what: 'taken' },
     { ...place, what: 'released' },
   ])
-  const handled = told('batch').map((fact) => (fact as { readonly handled: number }).handled)
+  const handled = [...told('batch'), ...told('retried')].map((fact) => (fact as { readonly handled: number }).handled)
   expect(handled.reduce((sum, count) => sum + count, 0)).toBe(5)
 })

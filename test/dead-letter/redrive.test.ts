@@ -4,7 +4,7 @@ import type { LetterChange, RedriveOutcome } from '../../src/dead-letter/index.t
 import { crashPoints } from '../../src/internal/crash-points.ts'
 import { startProgram } from '../support/child-program.ts'
 import { until } from '../support/until.ts'
-import { deadLetter, letterDatabase } from './support/buried.ts'
+import { noFailures, deadLetter, letterDatabase } from './support/buried.ts'
 
 const { url, database, consumer, store, rows, partition } = await letterDatabase('redrive')
 const actor = 'operator'
@@ -86,7 +86,7 @@ test('a letter put behind the head of its key leaves what is known of the head a
   await owned.reload()
   // Dead behind a head that blocks, as after a redrive of an older one.
   const later = owned.record('k')
-  await owned.commit(0, { deadLetter: { ...deadLetter(later, 'skip') } })
+  await owned.commit(0, { deadLetters: [deadLetter(later, 'skip')] })
   await count(group)
   await rows('update tidemark.parked_key set attempts = 2 where group_name = $1', [group])
   await store.redrive([{ id: await idAt(group, later.offset) }], { actor })
@@ -104,7 +104,7 @@ test('a batch under way with a later message of the key does not commit beside t
   await batch.tx.query('select 1')
   await store.redrive([{ id }], { actor })
   const position = owned.lane(0)
-  const end = { position, nextOffset: 9, leaderEpoch: null, highWater: {}, handled: [], queue: [], deadLetter: null, publish: [] }
+  const end = { position, nextOffset: 9, leaderEpoch: null, highWater: {}, handled: [], queue: [], publish: [], ...noFailures }
   expect((await batch.commit(end)).outcome).toBe('moved')
   await batch.rollBack()
   expect(await owned.reload()).toEqual(['k'])

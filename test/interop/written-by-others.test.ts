@@ -28,7 +28,9 @@ describe.skipIf(missing)(`What kcat writes${kafkaAvailable.note}${kcatAvailable.
   })
   afterAll(() => broker.close())
   beforeEach(async () => {
-    await rows('truncate seen, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter')
+    await rows(
+      'truncate seen, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+    )
   })
 
   /** An event on a topic of its own, with every record that names no type. */

@@ -17,7 +17,7 @@ function tally(seen: number[]): OperationKind {
     name: 'tally',
     effect: 'idempotent',
     plan: async ({ items }) => ({ count: Number(items), summary: {} }),
-    async *freeze ({ params }) {
+    async *freeze({ params }) {
       yield Array.from({ length: Number(params['items']) }, (_, n) => ({ group: null, data: { n } }))
     },
     step: async (items) =>

@@ -175,7 +175,7 @@ describe('the consumer', () => {
     // `skip` goes on behind the dead letter, `block` keeps what is behind it in a queue.
     expect(runs).toContain('counted 2 attempt 1')
     expect(runs).not.toContain('named 2 attempt 1')
-    expect((await billing.status()).groups[0]!.consumer!.counts).toMatchObject({ deadLetters: 2, queued: 1 })
+    expect((await billing.status()).groups[0]!.consumer!.counts).toMatchObject({ deadLetters: 2, parked: 2 })
   })
 
   test('takes batches no larger than the service says', async () => {

@@ -21,6 +21,9 @@ const status: ServiceStatus = {
         state: 'running',
         counts: {
           handled: 20,
+          retried: 0,
+          parked: 0,
+          immediateRetries: 0,
           duplicates: { position: 1, highWater: 2, inbox: 4 },
           skippedTypes: {},
           queued: 0,
@@ -31,6 +34,7 @@ const status: ServiceStatus = {
           uncharged: 0,
         },
         partitions: [],
+        breaker: null,
         trouble: null,
       },
     },

@@ -23,7 +23,7 @@ export const brokenStores: readonly BrokenStore[] = [
     broken: {
       consumer: (store) => committing(store, async (end, row) => ({ ...end, position: { ...end.position, nextOffset: row.nextOffset } })),
     },
-    within: 100,
+    within: 500,
   },
   {
     without: 'the high water',
@@ -77,6 +77,8 @@ function committing(store: MemoryConsumerStore, change: (end: BatchEnd, row: Row
       alreadyHandled: (ids) => batch.alreadyHandled(ids),
       status: () => batch.status(),
       blame: (error) => batch.blame(error),
+      mark: () => batch.mark(),
+      undo: () => batch.undo(),
       rollBack: () => batch.rollBack(),
       commit: async (end) => batch.commit(await change(end, (await store.reload(lane))?.position ?? end.position)),
     }
@@ -93,6 +95,9 @@ function bound(store: MemoryConsumerStore): ConsumerStore {
     advance: (partition, targets) => store.advance(partition, targets),
     replaceLanes: (partition, from, count, at) => store.replaceLanes(partition, from, count, at),
     begin: (lane) => store.begin(lane),
+    mark: (lane, position, offset) => store.mark(lane, position, offset),
+    giveBack: (partition, lanes) => store.giveBack(partition, lanes),
+    parked: store.parked,
     forgetHandled: (retentionMs) => store.forgetHandled(retentionMs),
   }
 }

@@ -1,34 +1,34 @@
-import type { BatchEnd, BatchTransaction, CommitOutcome, LanePosition, LaneRef } from '../../consumer/port.ts'
+import type { BatchEnd, BatchTransaction, CommitOutcome, HandlerTransaction, LanePosition, LaneRef } from '../../consumer/port.ts'
+import { parkedBytes } from '../../consumer/parked-key.ts'
 import { TidemarkError } from '../../errors.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { LogRecord } from '../../message/port.ts'
-import { type MemoryConsumerTables, keyLock, keyName, partitionName } from './memory-consumer-tables.ts'
+import { type MemoryConsumerTables, type ParkedState, freshState, keyLock, keyName, partitionName } from './memory-consumer-tables.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import { type MemoryTransaction, isConflict } from './memory-transaction.ts'
 
-interface MemoryBatchParts {
+export interface MemoryTransactionParts {
   readonly database: MemoryDatabase
   readonly tables: MemoryConsumerTables
-  readonly lane: LaneRef
   readonly append: (tx: MemoryTransaction, messages: readonly OutboxMessage[]) => Promise<void>
   readonly standstillMs: number
 }
 
-type Refusal = Exclude<CommitOutcome['outcome'], 'committed' | 'refused'>
-
-/** A lane batch's transaction in memory. Its end takes the steps, and the locks, of the one in Postgres. */
-export class MemoryBatch implements BatchTransaction {
+/** A transaction in memory in which handlers run. */
+export class MemoryHandlerTransaction implements HandlerTransaction {
   readonly tx: MemoryTransaction
-  readonly #parts: MemoryBatchParts
+  protected readonly parts: MemoryTransactionParts
+  readonly #group: string
 
-  constructor(parts: MemoryBatchParts) {
-    this.#parts = parts
+  constructor(parts: MemoryTransactionParts, group: string) {
+    this.parts = parts
+    this.#group = group
     this.tx = parts.database.begin()
   }
 
   async alreadyHandled(identities: readonly string[]): Promise<ReadonlySet<string>> {
     this.tx.requireOpen()
-    const handled = this.#parts.tables.handled(this.#parts.lane.group)
+    const handled = this.parts.tables.handled(this.#group)
     return new Set(identities.filter((id) => handled.has(id)))
   }
 
@@ -42,26 +42,31 @@ export class MemoryBatch implements BatchTransaction {
     return isConflict(error) ? 'conflict' : 'handler'
   }
 
-  async commit(end: BatchEnd): Promise<CommitOutcome> {
-    const { database, lane, append, standstillMs } = this.#parts
-    const position: LanePosition = {
-      ...end.position,
-      nextOffset: end.nextOffset,
-      leaderEpoch: end.leaderEpoch,
-      highWater: end.highWater,
-    }
+  mark(): void {
+    this.tx.mark()
+  }
+
+  async undo(): Promise<boolean> {
+    return this.tx.undo()
+  }
+
+  async rollBack(): Promise<void> {
+    this.tx.rollBack()
+  }
+
+  /** Runs the last steps, up to the commit. What they return instead of `null` is why nothing is committed. */
+  protected async end<Refusal>(publish: readonly OutboxMessage[], steps: () => Promise<Refusal | null>): Promise<Refusal | null> {
+    const { database, append } = this.parts
     try {
-      if (end.publish.length > 0) await append(this.tx, end.publish)
-      await database.step('compare and set', this.tx)
-      const refusal = (await this.#move(end.position, position, standstillMs)) ?? (await this.#queue(end)) ?? (await this.#remember(end))
+      if (publish.length > 0) await append(this.tx, publish)
+      const refusal = await steps()
       if (refusal !== null) {
         this.tx.rollBack()
-        return { outcome: refusal }
+        return refusal
       }
-      this.#bury(end, lane)
       await database.step('commit', this.tx)
       this.tx.commit()
-      return { outcome: 'committed', position }
+      return null
     } catch (cause) {
       // Whoever is cut off in the middle of this cannot tell how far it went.
       if (!TidemarkError.is(cause, 'DATABASE_CONNECTION_LOST')) throw cause
@@ -71,13 +76,51 @@ export class MemoryBatch implements BatchTransaction {
     }
   }
 
-  async rollBack(): Promise<void> {
-    this.tx.rollBack()
+  /** An id that somebody else is about to add is waited for, as a unique index does. */
+  protected async remember(handled: readonly string[]): Promise<'duplicate' | null> {
+    const { database, tables } = this.parts
+    if (handled.length === 0) return null
+    await database.step('remember', this.tx)
+    const known = tables.handled(this.#group)
+    for (const id of [...handled].sort()) {
+      await this.tx.lock(`handled ${this.#group} ${id}`)
+      if (known.has(id)) return 'duplicate'
+    }
+    const now = database.clock.now()
+    this.tx.stage(() => handled.forEach((id) => known.set(id, now)))
+    return null
+  }
+}
+
+type Refusal = Exclude<CommitOutcome['outcome'], 'committed' | 'refused'>
+
+/** A lane batch's transaction in memory. Its end takes the steps, and the locks, of the one in Postgres. */
+export class MemoryBatch extends MemoryHandlerTransaction implements BatchTransaction {
+  readonly #lane: LaneRef
+
+  constructor(parts: MemoryTransactionParts, lane: LaneRef) {
+    super(parts, lane.group)
+    this.#lane = lane
+  }
+
+  async commit(end: BatchEnd): Promise<CommitOutcome> {
+    const position: LanePosition = {
+      ...end.position,
+      nextOffset: end.nextOffset,
+      leaderEpoch: end.leaderEpoch,
+      highWater: end.highWater,
+    }
+    const refusal = await this.end<Refusal>(end.publish, async () => {
+      await this.parts.database.step('compare and set', this.tx)
+      return (await this.#move(end, position)) ?? (await this.#park(end)) ?? (await this.#queue(end)) ?? (await this.remember(end.handled))
+    })
+    return refusal === null ? { outcome: 'committed', position } : { outcome: refusal }
   }
 
   /** The compare-and-set. Looks, waits for whoever has the row, and looks again at what that one left. */
-  async #move(from: LanePosition, to: LanePosition, standstillMs: number): Promise<Refusal | null> {
-    const { tables, lane } = this.#parts
+  async #move({ position: from, inFlight }: BatchEnd, to: LanePosition): Promise<Refusal | null> {
+    const { tables, standstillMs } = this.parts
+    const lane = this.#lane
     const isThere = (): boolean => {
       const row = tables.lane(lane)
       return row !== undefined && row.epoch === from.epoch && row.nextOffset === from.nextOffset && row.holds === from.holds
@@ -86,49 +129,56 @@ export class MemoryBatch implements BatchTransaction {
     await this.tx.lock(laneLock(lane))
     if (!isThere()) return 'moved'
     this.tx.limitStandstill(standstillMs)
-    this.tx.stage(() => tables.setLane(lane, to))
+    this.tx.stage(() => {
+      tables.setLane(lane, to)
+      tables.setCare(lane, lane.lane, { inFlight })
+    })
     return null
+  }
+
+  /** What has failed. Its keys cannot be there: the row of the lane is locked. */
+  async #park({ park, deadLetters }: BatchEnd): Promise<null> {
+    const { database, tables } = this.parts
+    const now = database.clock.now()
+    for (const { record, attempts, afterMs } of park) {
+      await this.tx.lock(keyLock(this.#lane, keyName(record)))
+      this.#stageHead(record, false, { attempts: attempts.length, failures: attempts, nextAttemptAt: now + afterMs })
+    }
+    for (const letter of deadLetters) {
+      this.tx.stage(() => tables.bury(this.#lane, letter))
+      if (letter.policy === 'block') this.#stageHead(letter.record, true, { nextAttemptAt: Number.POSITIVE_INFINITY })
+    }
+    return null
+  }
+
+  #stageHead(record: LogRecord, dead: boolean, state: Partial<ParkedState>): void {
+    const { tables } = this.parts
+    this.tx.stage(() => {
+      tables.queue(this.#lane, { record, dead })
+      tables.note(this.#lane, keyName(record), { ...freshState, ...state })
+    })
   }
 
   /** Locks the keys in their order; one that is gone was released while this batch ran. */
-  async #queue({ queue }: BatchEnd): Promise<Refusal | null> {
-    const { database, tables, lane } = this.#parts
+  async #queue({ queue, park, deadLetters, bounds }: BatchEnd): Promise<Refusal | null> {
+    const { database, tables } = this.parts
     if (queue.length === 0) return null
     await database.step('queue', this.tx)
+    const made = new Set([...park, ...deadLetters].map(({ record }) => keyName(record)))
     const keys = [...new Set(queue.map(keyName))].sort()
-    for (const key of keys) await this.tx.lock(keyLock(lane, key))
-    const parked = tables.partition(lane)!.parked
-    if (!keys.every((key) => parked.has(key))) return 'released'
-    for (const record of queue) this.#stageQueue(record, false)
+    for (const key of keys) await this.tx.lock(keyLock(this.#lane, key))
+    const parked = tables.partition(this.#lane)!.parked
+    if (!keys.every((key) => parked.has(key) || made.has(key))) return 'released'
+    const sizes = keys.map((key) => tables.bytes(this.#lane, key) + bytesOf(queue.filter((record) => keyName(record) === key)))
+    if (sizes.some((size) => size > bounds.bytesPerKey) || tables.bytes(this.#lane) + bytesOf(queue) > bounds.bytesPerPartition)
+      return 'full'
+    for (const record of queue) this.tx.stage(() => tables.queue(this.#lane, { record, dead: false }))
     return null
   }
+}
 
-  #bury({ deadLetter }: BatchEnd, { group, topic, topicId, partition }: LaneRef): void {
-    const { tables } = this.#parts
-    if (deadLetter === null) return
-    this.tx.stage(() => void tables.deadLetters.push({ ...deadLetter, partition: { group, topic, topicId, partition } }))
-    if (deadLetter.policy === 'block') this.#stageQueue(deadLetter.record, true)
-  }
-
-  #stageQueue(record: LogRecord, dead: boolean): void {
-    const { tables, lane } = this.#parts
-    this.tx.stage(() => tables.queue(lane, { record, dead }))
-  }
-
-  /** An id that somebody else is about to add is waited for, as a unique index does. */
-  async #remember({ handled }: BatchEnd): Promise<Refusal | null> {
-    const { database, tables, lane } = this.#parts
-    if (handled.length === 0) return null
-    await database.step('remember', this.tx)
-    const known = tables.handled(lane.group)
-    for (const id of [...handled].sort()) {
-      await this.tx.lock(`handled ${lane.group} ${id}`)
-      if (known.has(id)) return 'duplicate'
-    }
-    const now = database.clock.now()
-    this.tx.stage(() => handled.forEach((id) => known.set(id, now)))
-    return null
-  }
+function bytesOf(records: readonly LogRecord[]): number {
+  return records.reduce((sum, record) => sum + parkedBytes(record), 0)
 }
 
 /** The lock of a lane's row. */

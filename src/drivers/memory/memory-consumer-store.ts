@@ -11,22 +11,25 @@ import type {
   PartitionState,
   TakeOver,
 } from '../../consumer/port.ts'
+import { firstSize } from '../../consumer/batch-size.ts'
 import { highestOf } from '../../inbox/high-water.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import { MemoryAlertStore } from './memory-alert-store.ts'
-import { MemoryBatch, laneLock } from './memory-batch.ts'
+import { MemoryBatch, type MemoryTransactionParts, laneLock } from './memory-batch.ts'
 import {
   MemoryConsumerTables,
   type MemoryDeadLetter,
   type MemoryPartition,
   type ParkedMessage,
   freshLanes,
+  noCare,
   partitionName,
   stateOf,
 } from './memory-consumer-tables.ts'
 import { MemoryDatabase } from './memory-database.ts'
 import { MemoryDeadLetterStore } from './memory-dead-letter-store.ts'
 import { MemoryInboxStore } from './memory-inbox-store.ts'
+import { MemoryParkedStore } from './memory-parked-store.ts'
 import type { MemoryTransaction } from './memory-transaction.ts'
 
 export interface MemoryConsumerStoreOptions {
@@ -47,8 +50,8 @@ export class MemoryConsumerStore implements ConsumerStore {
   /** What the inbox can tell. */
   readonly inbox: MemoryInboxStore
   readonly #tables = new MemoryConsumerTables()
-  readonly #append: (tx: MemoryTransaction, messages: readonly OutboxMessage[]) => Promise<void>
-  readonly #standstillMs: number
+  readonly parked: MemoryParkedStore
+  readonly #parts: MemoryTransactionParts
 
   constructor({
     database = new MemoryDatabase(),
@@ -59,8 +62,8 @@ export class MemoryConsumerStore implements ConsumerStore {
     this.letters = new MemoryDeadLetterStore(database, this.#tables)
     this.alerts = new MemoryAlertStore(database)
     this.inbox = new MemoryInboxStore(this.#tables)
-    this.#append = append
-    this.#standstillMs = standstillMs
+    this.#parts = { database, tables: this.#tables, append, standstillMs }
+    this.parked = new MemoryParkedStore(this.#parts)
   }
 
   /** What was given up, in the order it was. */
@@ -69,7 +72,7 @@ export class MemoryConsumerStore implements ConsumerStore {
   }
 
   /** What waits in a partition, by key in base64. */
-  parked(partition: PartitionRef): ReadonlyMap<string, readonly ParkedMessage[]> {
+  queues(partition: PartitionRef): ReadonlyMap<string, readonly ParkedMessage[]> {
     return this.#tables.partition(partition)?.parked ?? new Map<string, readonly ParkedMessage[]>()
   }
 
@@ -89,15 +92,21 @@ export class MemoryConsumerStore implements ConsumerStore {
       for (const [partition, offset] of (seen ? later : first).entries()) {
         const ref = { ...topic, partition }
         if (this.#tables.partition(ref) !== undefined) continue
-        const made: MemoryPartition = { ref, lanes: freshLanes(lanes, { offset, leaderEpoch: null }, 0), parked: new Map() }
+        const made: MemoryPartition = {
+          ref,
+          lanes: freshLanes(lanes, { offset, leaderEpoch: null }, 0),
+          parked: new Map(),
+          states: new Map(),
+          care: new Map(),
+        }
         tx.stage(() => void this.#tables.partitions.set(partitionName(ref), made))
       }
     })
   }
 
-  async takeOver({ partition, lockTimeoutMs }: TakeOver): Promise<PartitionState> {
+  async takeOver({ partition, lockTimeoutMs, inFlight = firstSize }: TakeOver): Promise<PartitionState> {
     for (;;) {
-      const state = await this.database.transaction((tx) => this.#raiseEpochs(tx, partition, lockTimeoutMs))
+      const state = await this.database.transaction((tx) => this.#raiseEpochs(tx, partition, lockTimeoutMs, inFlight))
       if (state !== 'blocked') return state
       this.#endBlockers(partition)
     }
@@ -109,7 +118,7 @@ export class MemoryConsumerStore implements ConsumerStore {
       const position = this.#tables.lane(lane)
       // The row first, then the set: the other way round a key parked in between would be missing although its hold was counted.
       await this.database.step('parked keys', tx)
-      return position === undefined ? null : { position, parkedKeys: [...this.parked(lane).keys()] }
+      return position === undefined ? null : { position, parkedKeys: [...this.queues(lane).keys()] }
     } finally {
       tx.rollBack()
     }
@@ -146,18 +155,43 @@ export class MemoryConsumerStore implements ConsumerStore {
       const epoch = 1 + Math.max(...found.lanes.map((row) => row.epoch))
       const highWater = highestOf(found.lanes.map((row) => row.highWater))
       const lanes = freshLanes(count, at, epoch).map((lane) => ({ ...lane, highWater }))
-      tx.stage(() => void (found.lanes = lanes))
+      tx.stage(() => {
+        found.lanes = lanes
+        found.care.clear()
+        for (const { lane } of lanes) this.#tables.setCare(partition, lane, { taken: true, inFlight: firstSize })
+      })
       return stateOf({ ...found, lanes })
     })
   }
 
   async begin(lane: LaneRef): Promise<BatchTransaction> {
-    return new MemoryBatch({
-      database: this.database,
-      tables: this.#tables,
-      lane,
-      append: this.#append,
-      standstillMs: this.#standstillMs,
+    return new MemoryBatch(this.#parts, lane)
+  }
+
+  mark(
+    lane: LaneRef,
+    { epoch, nextOffset, holds }: LanePosition,
+    offset: number,
+  ): Promise<{ readonly marks: number; readonly at: null } | null> {
+    return this.database.transaction(async (tx) => {
+      await tx.lock(laneLock(lane))
+      await this.database.step('mark', tx)
+      const row = this.#tables.lane(lane)
+      if (row === undefined || row.epoch !== epoch || row.nextOffset !== nextOffset || row.holds !== holds) return null
+      const care = this.#tables.care(lane)
+      const marks = care.marked === offset ? care.marks + 1 : 1
+      tx.stage(() => this.#tables.setCare(lane, lane.lane, { marked: offset, marks }))
+      return { marks, at: null }
+    })
+  }
+
+  giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void> {
+    return this.database.transaction(async (tx) => {
+      for (const { lane, epoch } of [...lanes].sort((a, b) => a.lane - b.lane)) {
+        await tx.lock(laneLock({ ...partition, lane }))
+        if (this.#tables.lane({ ...partition, lane })?.epoch === epoch)
+          tx.stage(() => this.#tables.setCare(partition, lane, { taken: false }))
+      }
     })
   }
 
@@ -165,7 +199,12 @@ export class MemoryConsumerStore implements ConsumerStore {
     this.#tables.forgetHandledBefore(this.database.clock.now() - retentionMs)
   }
 
-  async #raiseEpochs(tx: MemoryTransaction, partition: PartitionRef, timeoutMs: number): Promise<PartitionState | 'blocked'> {
+  async #raiseEpochs(
+    tx: MemoryTransaction,
+    partition: PartitionRef,
+    timeoutMs: number,
+    inFlight: number,
+  ): Promise<PartitionState | 'blocked'> {
     const lanes = this.#tables.partition(partition)?.lanes ?? []
     for (const { lane } of lanes) if (!(await tx.lock(laneLock({ ...partition, lane }), timeoutMs))) return 'blocked'
     await this.database.step('raise epochs', tx)
@@ -173,10 +212,17 @@ export class MemoryConsumerStore implements ConsumerStore {
     if (found === undefined) return { lanes: [], parkedKeys: [] }
     // Their number was changed while we waited for the old rows.
     if (found.lanes.length !== lanes.length) return 'blocked'
+    const suspected = found.lanes.map(({ lane }) => {
+      const care = found.care.get(lane) ?? noCare
+      return care.taken ? care.inFlight : 0
+    })
     const raised = found.lanes.map((row) => ({ ...row, epoch: row.epoch + 1 }))
-    tx.stage(() => void (found.lanes = raised))
+    tx.stage(() => {
+      found.lanes = raised
+      for (const { lane } of raised) this.#tables.setCare(partition, lane, { taken: true, inFlight: Math.max(suspected[lane]!, inFlight) })
+    })
     await this.database.step('parked keys', tx)
-    return stateOf({ ...found, lanes: raised })
+    return stateOf({ ...found, lanes: raised.map((row) => ({ ...row, suspects: suspected[row.lane]! })) })
   }
 
   /** Ends who holds a lane's row and stands still. Who waits for a lock himself will come to an end. */

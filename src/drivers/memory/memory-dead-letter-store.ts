@@ -2,7 +2,7 @@ import { laneOf } from '../../consumer/lane-of.ts'
 import type { LaneRef, PartitionRef } from '../../consumer/port.ts'
 import { redriveConflict, requireChangeable } from '../../dead-letter/conflict.ts'
 import type { Letter, LetterDetail, LetterEvent, LetterGroup } from '../../dead-letter/letter.ts'
-import { madeUpKey } from '../../dead-letter/made-up-key.ts'
+import { parkedKeyOf } from '../../consumer/parked-key.ts'
 import type {
   ChangeOptions,
   DeadLetterStore,
@@ -189,7 +189,7 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
         const { record } = letterById(this.#tables, letter.id)!
         this.#setQueue(letter, key, (queue) => [
           ...queue.filter((one) => one.record.offset !== record.offset),
-          { record: { ...record, key: Buffer.from(key, 'base64') }, dead: false },
+          { record, dead: false, letterId: letter.id },
         ])
       })
     }
@@ -241,7 +241,8 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
   }
 
   #setQueue(place: PartitionRef, key: string, change: (queue: readonly ParkedMessage[]) => readonly ParkedMessage[]): void {
-    const { parked } = this.#tables.partition(place)!
+    const { parked, states } = this.#tables.partition(place)!
+    states.delete(key)
     const queue = [...change(parked.get(key) ?? [])].sort((a, b) => a.record.offset - b.record.offset)
     if (queue.length === 0) parked.delete(key)
     else parked.set(key, queue)
@@ -272,7 +273,7 @@ function placeOf({ group, topic, topicId, partition }: Letter): PartitionRef {
 
 /** Of the key it waits under, base64. */
 function keyOf(letter: Letter): string {
-  return (letter.key ?? madeUpKey(letter, letter.offset)).toString('base64')
+  return parkedKeyOf(letter).key.toString('base64')
 }
 
 function orderOf(letter: Letter): string {

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto'
 import type { Letter, LetterDetail, LetterEdit, LetterEvent } from '../../dead-letter/letter.ts'
 import type { LogRecord } from '../../message/port.ts'
 import type { MemoryConsumerTables, MemoryDeadLetter } from './memory-consumer-tables.ts'
@@ -57,8 +56,8 @@ function detailOf(letter: MemoryDeadLetter, id: number, life: LetterLife): Lette
     policy: letter.policy,
     errorClass: letter.errorClass,
     reason: letter.reason,
-    fingerprint: fingerprintOf(letter),
-    frame: null,
+    fingerprint: letter.fingerprint,
+    frame: letter.frame,
     codeVersion: letter.codeVersion,
     firstFailedAt: at(0),
     lastFailedAt: at(-1),
@@ -70,10 +69,4 @@ function detailOf(letter: MemoryDeadLetter, id: number, life: LetterLife): Lette
     attempts,
     lineage,
   }
-}
-
-function fingerprintOf({ errorClass, type, partition }: MemoryDeadLetter): string {
-  return createHash('sha256')
-    .update(JSON.stringify([errorClass, null, type, partition.group]))
-    .digest('hex')
 }

@@ -15,6 +15,7 @@ export class MemoryTransaction implements Transaction<MemoryView> {
   readonly raw: MemoryView
   readonly #database: MemoryDatabase
   readonly #changes: Change[] = []
+  #mark: { readonly changes: number; readonly values: ReadonlyMap<string, unknown> } | null = null
   #state: 'open' | 'failed' | 'closed' | 'lost' = 'open'
   #onEnd: () => void = () => undefined
 
@@ -42,6 +43,20 @@ export class MemoryTransaction implements Transaction<MemoryView> {
   /** Does this transaction belong to that database? */
   isOf(database: MemoryDatabase): boolean {
     return this.#database === database
+  }
+
+  /** Remembers what has been done so far, for `undo`. */
+  mark(): void {
+    if (this.#state === 'open') this.#mark = { changes: this.#changes.length, values: this.raw.mark }
+  }
+
+  /** Undoes what has been done since the mark, also when the transaction has failed. Locks stay. `false`: it has ended. */
+  undo(): boolean {
+    if (this.#mark === null || (this.#state !== 'open' && this.#state !== 'failed')) return false
+    this.#state = 'open'
+    this.#changes.length = this.#mark.changes
+    this.raw.restore(this.#mark.values)
+    return true
   }
 
   requireOpen(): void {

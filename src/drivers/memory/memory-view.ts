@@ -91,6 +91,16 @@ export class MemoryView {
     return null
   }
 
+  /** As it stands now, for `restore`. */
+  get mark(): ReadonlyMap<string, unknown> {
+    return new Map(this.#changes)
+  }
+
+  restore(mark: ReadonlyMap<string, unknown>): void {
+    this.#changes.clear()
+    for (const [key, value] of mark) this.#changes.set(key, value)
+  }
+
   /** Makes the changes. */
   apply(commit: number): void {
     for (const [key, value] of this.#changes) this.#data.put(key, value, commit)

@@ -11,23 +11,27 @@ import type {
   PartitionState,
   TakeOver,
 } from '../../consumer/port.ts'
-import { failureOf } from '../../consumer/failure.ts'
+import { firstSize } from '../../consumer/batch-size.ts'
+import { failureOf } from '../../retry/failure.ts'
 import { crashPoint } from '../../internal/crash-point.ts'
 import type { Row } from '../../message/transaction.ts'
 import { type PostgresDatabase, commit, connectionError, rollBack } from './database.ts'
 import { endBlockers } from './end-blockers.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
 import { PostgresBatch } from './postgres-batch.ts'
+import { PostgresParkedStore } from './postgres-parked-store.ts'
 import { emptySlot, inboxSlots, lockRotation, turn } from './queries/inbox.ts'
 import { parkedKeys } from './queries/parked.ts'
 import {
   advanceLanes,
   deleteLanes,
   insertLanes,
+  giveBackLanes,
   lanePosition,
   lockFirstPositions,
   lockLanes,
   makePositions,
+  markMessage,
   positionsOfGroup,
   raiseEpochs,
   readLane,
@@ -54,12 +58,14 @@ export class PostgresConsumerStore implements ConsumerStore {
   readonly #schema: string
   readonly #name: string
   readonly #standstillMs: number
+  readonly parked: PostgresParkedStore
 
   constructor({ database, schema = 'tidemark', standstillMs = 5_000 }: PostgresConsumerStoreOptions) {
     this.#database = database
     this.#schema = quotedSchema(schema)
     this.#name = schema
     this.#standstillMs = standstillMs
+    this.parked = new PostgresParkedStore({ database, schema, standstillMs })
   }
 
   async positions(group: string): Promise<readonly PartitionPosition[]> {
@@ -76,7 +82,7 @@ export class PostgresConsumerStore implements ConsumerStore {
     await this.#run([begin, lockFirstPositions(first.topic), makePositions(this.#schema, first), end])
   }
 
-  async takeOver({ partition, lockTimeoutMs }: TakeOver): Promise<PartitionState> {
+  async takeOver({ partition, lockTimeoutMs, inFlight = firstSize }: TakeOver): Promise<PartitionState> {
     crashPoint('consumer:before-take-over')
     // The set of parked keys is read in a statement of its own after the epoch was raised under the locks: the former owner may have parked
     // a key in the transaction whose end we waited for, and a snapshot from before would not show it.
@@ -84,7 +90,7 @@ export class PostgresConsumerStore implements ConsumerStore {
       begin,
       lockTimeout(lockTimeoutMs),
       lockLanes(this.#schema, partition),
-      raiseEpochs(this.#schema, partition),
+      raiseEpochs(this.#schema, partition, inFlight),
       parkedKeys(this.#schema, partition),
       end,
     ]
@@ -95,7 +101,8 @@ export class PostgresConsumerStore implements ConsumerStore {
       results = await this.#unlessLocked(statements)
     }
     crashPoint('consumer:after-take-over')
-    const lanes = positions(results[3]!)
+    const before = positions(results[2]!)
+    const lanes = positions(results[3]!).map((row, i) => ({ ...row, suspects: before[i]?.suspects ?? 0 }))
     this.#toldOf(partition, await endSuperseded(this.#database, this.#name, partition, lanes))
     return { lanes, parkedKeys: keys(results[4]!) }
   }
@@ -155,6 +162,21 @@ export class PostgresConsumerStore implements ConsumerStore {
 
   async begin(lane: LaneRef): Promise<BatchTransaction> {
     return new PostgresBatch(await this.#database.lease(), { schema: this.#name, lane, standstillMs: this.#standstillMs })
+  }
+
+  async mark(
+    lane: LaneRef,
+    position: LanePosition,
+    offset: number,
+  ): Promise<{ readonly marks: number; readonly at: string | null } | null> {
+    const [marked] = await this.#run([markMessage(this.#schema, lane, position, offset)])
+    const row = marked!.rows[0]
+    crashPoint('consumer:after-mark')
+    return row === undefined ? null : { marks: Number(row['marks']), at: String(row['at']) }
+  }
+
+  async giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void> {
+    await this.#run([giveBackLanes(this.#schema, partition, lanes)])
   }
 
   async forgetHandled(retentionMs: number): Promise<void> {

@@ -1,4 +1,4 @@
-import type { BatchEnd, LaneRef, PartitionRef } from '../../consumer/port.ts'
+import type { BatchEnd, DeadLetter, LaneRef, PartitionRef } from '../../consumer/port.ts'
 import type { LogRecord } from '../../message/port.ts'
 
 /** What is wrong with a message, by the will of the simulation. */
@@ -23,7 +23,9 @@ interface Entry extends Sent {
   readonly place: number
   /** Place of its first copy among all records; `null`: not on the wire. */
   wire: number | null
-  end: 'waiting' | 'handled' | 'dead' | 'queued'
+  end: 'waiting' | 'parked' | 'handled' | 'dead'
+  /** It is dead, and holds up its key. */
+  blocks: boolean
 }
 
 /**
@@ -35,9 +37,10 @@ export class Ledger {
   readonly #lastOnWire = new Map<string, number>()
   readonly #lastEffect = new Map<string, number>()
   readonly #lastOfBatch = new WeakMap<object, number>()
-  /** Keys that a dead letter blocks. */
-  readonly #blocked = new Set<string>()
+  /** By key, what waits in the database: parked messages, and dead ones that block them. */
+  readonly #waiting = new Map<string, Set<Entry>>()
   readonly #owners = new Map<string, { readonly epoch: number; readonly process: string }>()
+  readonly #mended = new Set<string>()
   #violation: string | null = null
   #records = 0
 
@@ -66,7 +69,7 @@ export class Ledger {
   published(messages: readonly Sent[]): void {
     for (const message of messages) {
       if (this.#entries.has(message.id)) this.violate(`P3: ${message.id} was published twice`)
-      this.#entries.set(message.id, { ...message, place: this.#entries.size, wire: null, end: 'waiting' })
+      this.#entries.set(message.id, { ...message, place: this.#entries.size, wire: null, end: 'waiting', blocks: false })
     }
   }
 
@@ -89,27 +92,80 @@ export class Ledger {
   effect(lane: LaneRef, id: string, process: string, batch: object): void {
     const entry = this.#entries.get(id)
     if (entry === undefined) return this.violate(`P1: ${process} handled ${id}, which was never committed`)
-    if (entry.end !== 'waiting') this.violate(`P3: ${process} handled ${id} in lane ${lane.lane}, which was ${entry.end} before`)
-    if (entry.trouble === 'poison' || entry.trouble === 'unreadable') this.violate(`${id} took effect although its handler fails`)
-    if (entry.key !== null && this.#blocked.has(entry.key))
-      this.violate(`P2: ${id} took effect behind a dead letter that blocks ${entry.key}`)
+    // A stranger's copy of a message that was given up is another try of it.
+    if (entry.end !== 'waiting' && !(entry.foreign && entry.end === 'dead'))
+      this.violate(`P3: ${process} handled ${id} in lane ${lane.lane}, which was ${entry.end} before`)
+    this.#mayBeHandled(entry)
+    if (entry.key !== null && this.#waitingOf(entry.key).size > 0)
+      this.violate(`P2: ${id} took effect although others of ${entry.key} wait`)
     entry.end = 'handled'
     // Of a foreign one any copy may have been the handled one.
     const wire = entry.foreign || entry.wire === null ? Number.POSITIVE_INFINITY : entry.wire
-    // Also those of different keys: the outcome of a batch is that of running it one by one.
-    if ((this.#lastOfBatch.get(batch) ?? 0) > wire) this.violate(`${id} took effect after a later message of its batch`)
+    // Also those of different keys: the outcome of a batch is that of running it one by one, but for what failed in it and was run again behind the others.
+    const mayBeLate = [...this.#entries.values()].some(({ key, trouble }) => key === entry.key && trouble === 'flaky')
+    if (!mayBeLate && (this.#lastOfBatch.get(batch) ?? 0) > wire) this.violate(`${id} took effect after a later message of its batch`)
     if (wire < Number.POSITIVE_INFINITY) this.#lastOfBatch.set(batch, wire)
     if (entry.key !== null) this.#rises(this.#lastEffect, entry, 'took effect')
   }
 
+  /** A retrier's handler has an effect, in a transaction that commits. */
+  retried(id: string, process: string): void {
+    const entry = this.#entries.get(id)
+    if (entry?.end !== 'parked') return this.violate(`P3: ${process} tried ${id} again, which is ${entry?.end ?? 'unknown'}`)
+    this.#mayBeHandled(entry)
+    if (entry.key !== null) {
+      const before = [...this.#waitingOf(entry.key)].find((other) => other.place < entry.place && other.wire !== null)
+      if (before !== undefined) this.violate(`P2: ${id} took effect, and ${before.id} of its key is ${before.end} before it`)
+    }
+    this.#leave(entry, 'handled')
+  }
+
+  /** A retrier has taken these out of the queue: each took effect in the same transaction, or is a repeat of one that did. */
+  removed(records: readonly LogRecord[], process: string): void {
+    for (const record of records) {
+      const entry = this.#entries.get(idOf(record))
+      if (entry?.end !== 'handled' && entry?.foreign !== true) this.violate(`P1: ${process} removed ${idOf(record)} without its effect`)
+    }
+  }
+
+  /** A retrier has given a message up. */
+  buried(letter: DeadLetter): void {
+    this.#died(letter, 'parked')
+  }
+
+  /** An operator has had a letter redriven. */
+  redriven(id: string): void {
+    const entry = this.#entries.get(id)
+    if (entry?.end !== 'dead') return this.violate(`P4: ${id} was redriven, and is ${entry?.end ?? 'unknown'}`)
+    entry.end = 'parked'
+    entry.blocks = false
+    if (entry.key !== null) this.#waitingOf(entry.key).add(entry)
+  }
+
+  /** Its handler works from now on. */
+  mended(id: string): void {
+    this.#mended.add(id)
+  }
+
+  isMended(id: string): boolean {
+    return this.#mended.has(id)
+  }
+
   /** A batch has committed. */
-  committed(lane: LaneRef, { position, deadLetter, queue }: BatchEnd, process: string): void {
+  committed(lane: LaneRef, { position, deadLetters, park, queue }: BatchEnd, process: string): void {
     const owner = this.#owners.get(nameOf(lane))
     if (owner !== undefined && (position.epoch < owner.epoch || process !== owner.process)) {
       this.violate(`${process} committed with epoch ${position.epoch} after ${owner.process} had taken over with ${owner.epoch}`)
     }
-    for (const record of queue) this.#queued(idOf(record))
-    if (deadLetter !== null) this.#died(idOf(deadLetter.record), deadLetter.policy, deadLetter.reason)
+    const events = [
+      ...park.map(({ record }) => ({ record, letter: null })),
+      ...queue.map((record) => ({ record, letter: null })),
+      ...deadLetters.map((letter) => ({ record: letter.record, letter })),
+    ].sort((a, b) => a.record.offset - b.record.offset)
+    for (const { record, letter } of events) {
+      if (letter === null) this.#parked(idOf(record))
+      else this.#died(letter, 'waiting')
+    }
   }
 
   /** Messages that are not where they have to come to in the end. */
@@ -117,31 +173,61 @@ export class Ledger {
     const found: string[] = []
     for (const { id, wire, end, routed, echo } of this.#entries.values()) {
       if (wire === null) found.push(`${id} is not on the wire`)
-      else if (routed && end === 'waiting') found.push(`${id} is neither handled, nor dead, nor queued behind a dead letter`)
+      else if (routed && end === 'waiting') found.push(`${id} is neither handled, nor dead, nor parked`)
+      else if (end === 'parked' && !this.#isBlocked(id)) found.push(`${id} is parked, and nothing blocks its key`)
       if (echo !== null && end === 'handled' && !this.#entries.has(echo)) this.violate(`P3: ${id} was handled without its ${echo}`)
     }
     return found
   }
 
-  #queued(id: string): void {
-    const entry = this.#entries.get(id)
-    if (entry === undefined || entry.end !== 'waiting')
-      return this.violate(`P3: ${id} was queued, and was ${entry?.end ?? 'unknown'} before`)
-    if (entry.key === null || !this.#blocked.has(entry.key)) this.violate(`P4: ${id} was queued behind a key that nothing blocks`)
-    entry.end = 'queued'
-    this.#rises(this.#lastEffect, entry, 'was queued')
+  #mayBeHandled({ id, trouble }: Entry): void {
+    if ((trouble === 'poison' || trouble === 'unreadable') && !this.#mended.has(id))
+      this.violate(`${id} took effect although its handler fails`)
   }
 
-  #died(id: string, policy: 'block' | 'skip', reason: string): void {
+  #isBlocked(id: string): boolean {
+    const entry = this.#entries.get(id)!
+    return entry.key !== null && [...this.#waitingOf(entry.key)].some(({ blocks, place }) => blocks && place < entry.place)
+  }
+
+  #parked(id: string): void {
     const entry = this.#entries.get(id)
+    // A stranger's repeat waits behind its first copy, and is found out when it is tried.
+    if (entry?.foreign === true && entry.end !== 'waiting') return
     if (entry === undefined || entry.end !== 'waiting')
-      return this.violate(`P4: ${id} was given up, and was ${entry?.end ?? 'unknown'} before`)
-    if (entry.trouble === 'none' || entry.trouble === 'refused')
-      this.violate(`P4: ${id} was given up, and nothing is wrong with it: ${reason}`)
-    entry.end = 'dead'
+      return this.violate(`P3: ${id} was parked, and was ${entry?.end ?? 'unknown'} before`)
+    entry.end = 'parked'
     if (entry.key === null) return
-    this.#rises(this.#lastEffect, entry, 'was given up')
-    if (policy === 'block') this.#blocked.add(entry.key)
+    this.#waitingOf(entry.key).add(entry)
+    this.#rises(this.#lastEffect, entry, 'was parked')
+  }
+
+  #died({ record, policy, reason, errorClass }: DeadLetter, from: 'waiting' | 'parked'): void {
+    const id = idOf(record)
+    const entry = this.#entries.get(id)
+    // The repeat of a stranger's message may be given up, whatever became of its first copy.
+    if (entry?.foreign === true && entry.end !== from && errorClass === 'PROCESS_CRASHED') return
+    if (entry === undefined || entry.end !== from) return this.violate(`P4: ${id} was given up, and was ${entry?.end ?? 'unknown'} before`)
+    // Processes that end by chance while they handle a message cannot be told from those that it ends.
+    if ((entry.trouble === 'none' || entry.trouble === 'refused') && errorClass !== 'PROCESS_CRASHED')
+      this.violate(`P4: ${id} was given up, and nothing is wrong with it: ${reason}`)
+    this.#leave(entry, 'dead')
+    if (entry.key === null) return
+    if (from === 'waiting') this.#rises(this.#lastEffect, entry, 'was given up')
+    if (policy === 'skip') return
+    entry.blocks = true
+    this.#waitingOf(entry.key).add(entry)
+  }
+
+  #leave(entry: Entry, end: Entry['end']): void {
+    entry.end = end
+    if (entry.key !== null) this.#waitingOf(entry.key).delete(entry)
+  }
+
+  #waitingOf(key: string): Set<Entry> {
+    const waiting = this.#waiting.get(key) ?? new Set<Entry>()
+    this.#waiting.set(key, waiting)
+    return waiting
   }
 
   #rises(last: Map<string, number>, { id, key, place }: Entry, what: string): void {

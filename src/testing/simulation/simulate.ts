@@ -61,6 +61,7 @@ class World implements Surroundings {
   readonly trace: Trace
   readonly plan: FaultPlan
   faulty = true
+  isAway = false
   readonly #seed: number
   readonly #ledger = new Ledger()
   readonly #outbox: MemoryOutboxStore
@@ -234,6 +235,8 @@ function serviceSettings(chance: Chance): ServiceSettings {
     maxMessages: chance.pick([1, 2, 5, 100]),
     transaction: chance.pick(['batch', 'batch', 'message']),
     statements: chance.pick([1, 1, 2]),
+    effectsFirst: chance.isSo(0.3),
+    immediate: chance.pick([0, 1, 2]),
     sessionTimeoutMs: chance.pick([400, 3_000, 3_000]),
     leaseMs: chance.pick([400, 2_000, 2_000]),
   }

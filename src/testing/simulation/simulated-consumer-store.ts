@@ -13,6 +13,7 @@ import type {
 } from '../../consumer/port.ts'
 import type { Ledger } from './ledger.ts'
 import { SimulatedBatch } from './simulated-batch.ts'
+import { SimulatedParkedStore } from './simulated-parked-store.ts'
 import { connectionLost } from './simulated-outbox-store.ts'
 import type { SimulatedProcess } from './simulated-process.ts'
 import type { Surroundings } from './surroundings.ts'
@@ -23,12 +24,14 @@ export class SimulatedConsumerStore implements ConsumerStore {
   readonly #process: SimulatedProcess
   readonly #store: ConsumerStore
   readonly #ledger: Ledger
+  readonly parked: SimulatedParkedStore
 
   constructor(world: Surroundings, process: SimulatedProcess, store: ConsumerStore, ledger: Ledger) {
     this.#world = world
     this.#process = process
     this.#store = store
     this.#ledger = ledger
+    this.parked = new SimulatedParkedStore(world, process, store.parked, ledger)
   }
 
   positions(group: string): Promise<readonly PartitionPosition[]> {
@@ -68,6 +71,14 @@ export class SimulatedConsumerStore implements ConsumerStore {
   async begin(lane: LaneRef): Promise<BatchTransaction> {
     const inner = await this.#call(`begin ${lane.topic}-${lane.partition}/${lane.lane}`, () => this.#store.begin(lane))
     return new SimulatedBatch(this.#world, this.#process, inner, lane, this.#ledger)
+  }
+
+  mark(lane: LaneRef, position: LanePosition, offset: number): Promise<{ readonly marks: number; readonly at: string | null } | null> {
+    return this.#call(`mark ${lane.topic}-${lane.partition}/${lane.lane} ${offset}`, () => this.#store.mark(lane, position, offset))
+  }
+
+  giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void> {
+    return this.#call(`give back ${partition.topic}-${partition.partition}`, () => this.#store.giveBack(partition, lanes))
   }
 
   forgetHandled(retentionMs: number): Promise<void> {

@@ -34,6 +34,9 @@ export interface ServiceSettings {
   readonly leaseMs: number
   /** Handlers that make two statements get into each other's way when they run side by side. */
   readonly statements: 1 | 2
+  /** Handlers fail after they have done something. */
+  readonly effectsFirst: boolean
+  readonly immediate: number
 }
 
 /** One life of a service: a process with the relay and the consumer that ship. */
@@ -71,7 +74,11 @@ export class SimulatedService {
       lanes: settings.lanes,
       maxTransactions: settings.maxTransactions,
       batch: { maxMessages: settings.maxMessages },
-      retry: { maxAttempts: 3 },
+      retry: { maxAttempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, immediate: settings.immediate },
+      breaker: { outageKeys: 1, probeAfterMs: 100, maxProbeAfterMs: 500 },
+      retryPollMs: 200,
+      retryLeaseMs: 1_500,
+      timeoutMs: 2_000,
       drainMs: 1_000,
       sessionTimeoutMs: settings.sessionTimeoutMs,
       lockTimeoutMs: 500,
@@ -130,8 +137,11 @@ export class SimulatedService {
     const { chance } = world
     const trouble = ledger.trouble(id)
     if (chance.isSo(world.plan.slowHandlers)) await pause(this.process.clock, chance.number() * 100)
-    if (trouble === 'poison' || (trouble === 'flaky' && chance.isSo(0.5))) throw new Error(`${id} cannot be handled`)
-    await tx.query('effect', [id])
+    if (settings.effectsFirst) await tx.query('effect', [id])
+    if (world.isAway) throw Object.assign(new Error('what the handler needs is away'), { code: 'ECONNREFUSED' })
+    if ((trouble === 'poison' && !ledger.isMended(id)) || (trouble === 'flaky' && chance.isSo(0.5)))
+      throw new Error(`${id} cannot be handled`)
+    if (!settings.effectsFirst) await tx.query('effect', [id])
     if (settings.statements === 2) await tx.query('nothing', [id])
     const echo = ledger.echo(id)
     if (echo !== null) bufferPublish(tx, messageOf({ id: echo, type: Echoed.type, aggregate: 'echo', key, trouble: 'none' }))

@@ -9,6 +9,8 @@ export interface Surroundings {
   readonly schedule: Schedule
   readonly trace: Trace
   readonly plan: FaultPlan
+  /** What handlers need is away. */
+  readonly isAway: boolean
   /** Faults happen still. */
   readonly faulty: boolean
 }

@@ -104,8 +104,11 @@ export async function consumerDatabase(label: string): Promise<ConsumerDatabase>
         handlers,
         retry: { baseDelayMs: 1, maxAttempts: 3 },
         idleAdvanceMs: 20,
+        retryPollMs: 10,
+        retryLeaseMs: 1_000,
         ...options,
       })
+      waitingOf.set(consumer, () => store.parked.waiting(options.group ?? 'test'))
       started.add(consumer)
       return consumer
     },
@@ -132,8 +135,13 @@ export function settled(consumer: Consumer, ends: readonly number[]): Promise<vo
   })
 }
 
-export function settledAll(consumer: Consumer, broker: Broker): Promise<void> {
-  return broker.offsets(Counted.topic, 'latest').then((ends) => settled(consumer, ends))
+/** What waits to be tried again. */
+const waitingOf = new WeakMap<Consumer, () => Promise<number>>()
+
+/** Waits until everything is handled, dead, or behind a dead letter. */
+export async function settledAll(consumer: Consumer, broker: Broker): Promise<void> {
+  await settled(consumer, await broker.offsets(Counted.topic, 'latest'))
+  await until('nothing waits to be tried again', async () => (await waitingOf.get(consumer)?.()) === 0)
 }
 
 /** Of each key the numbers in the order of their effects. */

@@ -74,7 +74,7 @@ export class OwnedPartition {
   /** The n-th offset's message is dead. Returns the offset. */
   async bury(key: string | null, policy: 'block' | 'skip' = key === null ? 'skip' : 'block', lane = 0): Promise<number> {
     const record = this.record(key)
-    await this.commit(lane, { deadLetter: deadLetter(record, policy) })
+    await this.commit(lane, { deadLetters: [deadLetter(record, policy)] })
     return record.offset
   }
 
@@ -84,11 +84,11 @@ export class OwnedPartition {
     return record.offset
   }
 
-  async commit(lane: number, end: Pick<Partial<BatchEnd>, 'deadLetter' | 'queue'>): Promise<void> {
+  async commit(lane: number, end: Partial<Pick<BatchEnd, 'deadLetters' | 'queue'>>): Promise<void> {
     const position = this.#lanes[lane]!
     const batch = await this.#consumer.begin({ ...this.ref, lane })
     const base = { position, nextOffset: this.#next, leaderEpoch: null, highWater: position.highWater, handled: [], publish: [] }
-    const done = await batch.commit({ ...base, queue: [], deadLetter: null, ...end })
+    const done = await batch.commit({ ...base, ...noFailures, queue: [], ...end })
     await batch.rollBack()
     if (done.outcome !== 'committed') throw new Error(`the batch was not committed: ${done.outcome}`)
     this.#lanes[lane] = done.position
@@ -105,6 +105,14 @@ export class OwnedPartition {
   }
 }
 
+/** A batch in which nothing fails, with room for whatever waits. */
+export const noFailures = {
+  park: [],
+  deadLetters: [],
+  bounds: { bytesPerKey: 1_000_000_000, bytesPerPartition: 1_000_000_000 },
+  inFlight: 1,
+}
+
 export function deadLetter(record: LogRecord, policy: 'block' | 'skip'): DeadLetter {
   return {
     record,
@@ -115,6 +123,8 @@ export function deadLetter(record: LogRecord, policy: 'block' | 'skip'): DeadLet
     errorClass: 'TypeError',
     reason: 'cannot be handled',
     stack: null,
+    frame: null,
+    fingerprint: 'TypeError of Thing',
     attempts: [{ at: 1_750_000_000_500, error: 'cannot be handled' }],
     codeVersion: null,
   }

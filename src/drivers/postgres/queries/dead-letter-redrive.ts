@@ -64,7 +64,7 @@ from ${schema}.dead_letter d where d.id = any($1::bigint[]) order by d.id for up
 /** Which of these offsets wait behind the key, with their bytes as `parked_key.bytes` counts them. After the key's lock. */
 export function queuedOffsets(schema: string, key: LetterKey, offsets: readonly number[]): Statement {
   return {
-    text: `select m.log_offset, octet_length(m.key) + coalesce(octet_length(m.value), 0) as bytes
+    text: `select m.log_offset, m.bytes
 from ${schema}.parked_msg m where ${ofKey('m')} and m.log_offset = any($5::bigint[])`,
     params: [...keyParams(key), offsets],
   }

@@ -1,7 +1,8 @@
-import type { PartitionRef } from '../../../consumer/port.ts'
+import { parkedBytes, parkedKeyOf } from '../../../consumer/parked-key.ts'
+import type { FailedAttempt, ParkedBounds, PartitionRef } from '../../../consumer/port.ts'
 import type { LogRecord } from '../../../message/port.ts'
 import type { Statement } from '../statement-run.ts'
-import { headersToJson, storableText } from './record-columns.ts'
+import { attemptsToJson, headersToJson, storableText } from './record-columns.ts'
 
 /** Statements of a lane's owner on `parked_key` and `parked_msg`. `schema` is the quoted name everywhere. */
 
@@ -22,30 +23,85 @@ select ${schema}.consumer_require(count(*) = $5, 'released') from locked`,
   }
 }
 
-export function appendParked(schema: string, partition: PartitionRef, records: readonly LogRecord[], dead: boolean): Statement {
+/** Queues messages behind keys that are locked, or were made in this transaction. What is there already stays: a position may have been set back. */
+export function appendParked(schema: string, partition: PartitionRef, records: readonly LogRecord[]): Statement {
   return {
-    text: `insert into ${schema}.parked_msg (group_name, topic, topic_id, partition, key, log_offset, log_time, value, headers, dead)
-select $1, $2, $3, $4, m.key, m.log_offset, to_timestamp(m.log_time / 1000.0), m.value, m.headers, $10
-from unnest($5::bytea[], $6::bigint[], $7::bigint[], $8::bytea[], $9::json[]) as m(key, log_offset, log_time, value, headers)`,
+    text: `with added as (${insertMessages(schema)} on conflict do nothing returning key_hash, bytes),
+sums as (select key_hash, count(*) as messages, sum(bytes) as bytes from added group by 1)
+update ${schema}.parked_key k set messages = k.messages + s.messages, bytes = k.bytes + s.bytes from sums s
+where k.group_name = $1 and k.topic_id = $3 and k.partition = $4 and k.key_hash = s.key_hash`,
+    params: messageParams(partition, records, false),
+  }
+}
+
+/** The first messages of keys that `parkKeys` has made. `dead`: they block them. */
+export function insertHeads(schema: string, partition: PartitionRef, records: readonly LogRecord[], dead: boolean): Statement {
+  return { text: `${insertMessages(schema)} on conflict do nothing`, params: messageParams(partition, records, dead) }
+}
+
+function insertMessages(schema: string): string {
+  return `insert into ${schema}.parked_msg (group_name, topic, topic_id, partition, key, keyless, log_offset, log_time, value, headers, bytes, dead)
+select $1, $2, $3, $4, m.key, m.keyless, m.log_offset, to_timestamp(m.log_time / 1000.0), m.value, m.headers, m.bytes, $12
+from unnest($5::bytea[], $6::bool[], $7::bigint[], $8::bigint[], $9::bytea[], $10::json[], $11::int[])
+  as m(key, keyless, log_offset, log_time, value, headers, bytes)`
+}
+
+function messageParams(partition: PartitionRef, records: readonly LogRecord[], dead: boolean): readonly unknown[] {
+  const keys = records.map(parkedKeyOf)
+  return [
+    partition.group,
+    partition.topic,
+    partition.topicId,
+    partition.partition,
+    keys.map(({ key }) => key),
+    keys.map(({ keyless }) => keyless),
+    records.map(({ offset }) => offset),
+    records.map(({ timestamp }) => timestamp),
+    records.map(({ value }) => value),
+    records.map(({ headers }) => headersToJson(headers)),
+    records.map(parkedBytes),
+    dead,
+  ]
+}
+
+/** A key that waits from now on, with its first message. */
+export interface NewKey {
+  readonly record: LogRecord
+  readonly reason: string
+  readonly attempts: readonly FailedAttempt[]
+  /** `null`: until somebody ends its dead head. */
+  readonly afterMs: number | null
+}
+
+/** The keys cannot be there: the position's `holds` was compared under its lock. */
+export function parkKeys(schema: string, partition: PartitionRef, keys: readonly NewKey[]): Statement {
+  return {
+    text: `insert into ${schema}.parked_key (group_name, topic, topic_id, partition, key, reason, attempts, failures, next_attempt_at, messages, bytes)
+select $1, $2, $3, $4, k.key, k.reason, k.attempts, k.failures,
+  coalesce(clock_timestamp() + k.after_ms * interval '1 millisecond', 'infinity'), 1, k.bytes
+from unnest($5::bytea[], $6::text[], $7::int[], $8::json[], $9::float8[], $10::bigint[]) as k(key, reason, attempts, failures, after_ms, bytes)`,
     params: [
       partition.group,
       partition.topic,
       partition.topicId,
       partition.partition,
-      records.map(({ key }) => key),
-      records.map(({ offset }) => offset),
-      records.map(({ timestamp }) => timestamp),
-      records.map(({ value }) => value),
-      records.map(({ headers }) => headersToJson(headers)),
-      dead,
+      keys.map(({ record }) => parkedKeyOf(record).key),
+      keys.map(({ reason }) => storableText(reason)),
+      keys.map(({ attempts }) => attempts.length),
+      keys.map(({ attempts }) => attemptsToJson(attempts)),
+      keys.map(({ afterMs }) => afterMs),
+      keys.map(({ record }) => parkedBytes(record)),
     ],
   }
 }
 
-/** The key cannot be there: the position's `holds` was compared under its lock. */
-export function parkKey(schema: string, partition: PartitionRef, key: Buffer, reason: string): Statement {
+/** Fails when more waits than may. `queued`: keys that messages were added to. */
+export function requireRoom(schema: string, partition: PartitionRef, queued: readonly Buffer[], bounds: ParkedBounds): Statement {
+  const ofPartition = `group_name = $1 and topic_id = $2 and partition = $3`
   return {
-    text: `insert into ${schema}.parked_key (group_name, topic_id, partition, key, reason) values ($1, $2, $3, $4, $5)`,
-    params: [partition.group, partition.topicId, partition.partition, key, storableText(reason)],
+    text: `select ${schema}.consumer_require(
+  not exists (select from ${schema}.parked_key where ${ofPartition} and key_hash in (select sha256(k) from unnest($4::bytea[]) k) and bytes > $5)
+  and (select coalesce(sum(bytes), 0) from ${schema}.parked_key where ${ofPartition}) <= $6, 'full')`,
+    params: [partition.group, partition.topicId, partition.partition, queued, bounds.bytesPerKey, bounds.bytesPerPartition],
   }
 }

@@ -1,3 +1,4 @@
+import { firstSize } from '../../../consumer/batch-size.ts'
 import type {
   AdvanceTarget,
   BatchEnd,
@@ -15,6 +16,7 @@ import type { Statement } from '../statement-run.ts'
 /** Statements on `consumer_position`. `schema` is the quoted name everywhere. */
 
 const leaderEpoch = 'case when p.leader_epoch_at = p.next_offset then p.leader_epoch end as leader_epoch'
+const suspects = 'case when p.taken then p.in_flight else 0 end as suspects'
 const columns = `p.lane, p.lanes, p.next_offset, ${leaderEpoch}, p.epoch, p.holds, p.high_water, p.ctid::text as at`
 const ofPartition = 'p.group_name = $1 and p.topic_id = $2 and p.partition = $3'
 const partitionParams = (p: PartitionRef): readonly unknown[] => [p.group, p.topicId, p.partition]
@@ -29,6 +31,7 @@ export function lanePosition(row: Row): LanePosition {
     epoch: Number(row['epoch']),
     holds: Number(row['holds']),
     highWater: JSON.parse(String(row['high_water'])) as HighWater,
+    suspects: Number(row['suspects'] ?? 0),
     at: String(row['at']),
   }
 }
@@ -62,16 +65,35 @@ where not exists (select from ${schema}.consumer_position p where p.group_name =
 
 export function lockLanes(schema: string, partition: PartitionRef): Statement {
   return {
-    text: `select ${columns} from ${schema}.consumer_position p where ${ofPartition} order by p.lane for update`,
+    text: `select ${columns}, ${suspects} from ${schema}.consumer_position p where ${ofPartition} order by p.lane for update`,
     params: partitionParams(partition),
   }
 }
 
-/** After `lockLanes`, whose order keeps two of them, and a redrive, from waiting for each other. */
-export function raiseEpochs(schema: string, partition: PartitionRef): Statement {
+/** After `lockLanes`, whose order keeps two of them, and a redrive, from waiting for each other. What is suspected stays so until it is done. */
+export function raiseEpochs(schema: string, partition: PartitionRef, inFlight: number): Statement {
   return {
-    text: `update ${schema}.consumer_position p set epoch = p.epoch + 1 where ${ofPartition} returning ${columns}`,
-    params: partitionParams(partition),
+    text: `update ${schema}.consumer_position p set epoch = p.epoch + 1, taken = true,
+  in_flight = greatest(case when p.taken then p.in_flight else 0 end, $4) where ${ofPartition} returning ${columns}`,
+    params: [...partitionParams(partition), inFlight],
+  }
+}
+
+/** Notes that a message is about to run. */
+export function markMessage(schema: string, lane: LaneRef, from: LanePosition, offset: number): Statement {
+  return {
+    text: `update ${schema}.consumer_position p set marked_offset = $8, marks = case when p.marked_offset = $8 then p.marks + 1 else 1 end
+where ${ofPartition} and p.lane = $4 and p.epoch = $5 and p.next_offset = $6 and p.holds = $7 returning p.marks, p.ctid::text as at`,
+    params: [...partitionParams(lane), lane.lane, from.epoch, from.nextOffset, from.holds, offset],
+  }
+}
+
+/** Nobody needs to suspect the messages of these lanes. */
+export function giveBackLanes(schema: string, partition: PartitionRef, lanes: readonly Pick<LanePosition, 'lane' | 'epoch'>[]): Statement {
+  return {
+    text: `update ${schema}.consumer_position p set taken = false
+from unnest($4::int[], $5::bigint[]) as l(lane, epoch) where ${ofPartition} and p.lane = l.lane and p.epoch = l.epoch`,
+    params: [...partitionParams(partition), lanes.map(({ lane }) => lane), lanes.map(({ epoch }) => epoch)],
   }
 }
 
@@ -107,10 +129,10 @@ from locked l where ${ofPartition} and p.lane = l.lane returning ${columns}`,
 export function compareAndSet(
   schema: string,
   lane: LaneRef,
-  end: Pick<BatchEnd, 'position' | 'nextOffset' | 'leaderEpoch' | 'highWater'>,
+  end: Pick<BatchEnd, 'position' | 'nextOffset' | 'leaderEpoch' | 'highWater' | 'inFlight'>,
 ): Statement {
-  const { position: from, nextOffset, leaderEpoch, highWater } = end
-  const set = `set next_offset = $8, high_water = $9, leader_epoch = $11, leader_epoch_at = $8`
+  const { position: from, nextOffset, leaderEpoch, highWater, inFlight } = end
+  const set = `set next_offset = $8, high_water = $9, leader_epoch = $11, leader_epoch_at = $8, in_flight = $12`
   const same = `${ofPartition} and p.lane = $4 and p.epoch = $5 and p.next_offset = $6 and p.holds = $7`
   return {
     text: `with there as (update ${schema}.consumer_position p ${set} where p.ctid = $10::tid and ${same} returning p.ctid),
@@ -127,6 +149,7 @@ select (select ctid::text from moved) as at, ${schema}.consumer_require(exists (
       JSON.stringify(highWater),
       from.at ?? '(0,0)',
       leaderEpoch,
+      inFlight,
     ],
   }
 }
@@ -143,8 +166,8 @@ export function insertLanes(
 ): Statement {
   return {
     text: `insert into ${schema}.consumer_position as p
-  (group_name, topic_id, partition, topic, lane, lanes, next_offset, epoch, high_water, leader_epoch, leader_epoch_at)
-select $1, $2, $3, $4, lane, $5::int, $6, $7, $8, $9, $6 from generate_series(0, $5::int - 1) as lane returning ${columns}`,
+  (group_name, topic_id, partition, topic, lane, lanes, next_offset, epoch, high_water, leader_epoch, leader_epoch_at, taken, in_flight)
+select $1, $2, $3, $4, lane, $5::int, $6, $7, $8, $9, $6, true, $10 from generate_series(0, $5::int - 1) as lane returning ${columns}`,
     params: [
       ...partitionParams(partition),
       partition.topic,
@@ -153,6 +176,7 @@ select $1, $2, $3, $4, lane, $5::int, $6, $7, $8, $9, $6 from generate_series(0,
       next.epoch,
       JSON.stringify(next.highWater),
       next.at.leaderEpoch,
+      firstSize,
     ],
   }
 }

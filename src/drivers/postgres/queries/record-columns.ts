@@ -1,3 +1,4 @@
+import type { FailedAttempt } from '../../../consumer/port.ts'
 import type { Header } from '../../../message/port.ts'
 
 /** How a record's headers stand in a column: `[[name, text | null | {"base64": bytes}], …]`, order and repeats kept. */
@@ -10,6 +11,23 @@ function headerValue(value: Header[1]): string | null | { readonly base64: strin
   const text = value.toString()
   // Bytes that are not UTF-8 come back changed, and then only base64 keeps them.
   return Buffer.from(text).equals(value) ? text : { base64: value.toString('base64') }
+}
+
+/** The headers of a column, as they stood in the log. */
+export function headersFromJson(json: string): Header[] {
+  return (JSON.parse(json) as [string, string | null | { readonly base64: string }][]).map(([name, value]) => [
+    name,
+    value === null || typeof value === 'string' ? value : Buffer.from(value.base64, 'base64'),
+  ])
+}
+
+/** How failures stand in a column. */
+export function attemptsToJson(attempts: readonly FailedAttempt[]): string {
+  return JSON.stringify(attempts.map(({ at, error }) => ({ at: new Date(at).toISOString(), error: storableText(error) })))
+}
+
+export function attemptsFromJson(json: string): FailedAttempt[] {
+  return (JSON.parse(json) as { readonly at: string; readonly error: string }[]).map(({ at, error }) => ({ at: Date.parse(at), error }))
 }
 
 /** A text that Postgres takes, whatever a foreign program wrote. */

@@ -1,0 +1,97 @@
+import type { OutboxMessage } from '../message/outbox-message.ts'
+import type { LogRecord } from '../message/port.ts'
+import type { DeadLetter, FailedAttempt, HandlerTransaction, PartitionRef } from './port.ts'
+
+/**
+ * What a retrier needs of the service's database. It owns a key by a lease whose token is never used again, not by a lock: the handler runs first; then, at the
+ * end of its transaction, the key's row is locked, and in later statements the token and the head are compared. Steps and reasons: `docs/design/consumer.md`.
+ *
+ * @module
+ */
+
+/** A message that waits. */
+export interface ParkedRecord {
+  readonly record: LogRecord
+  /** The dead letter that it was before it was redriven. */
+  readonly letterId: string | null
+}
+
+/** A key with the right to work on it, until the lease is over. */
+export interface LeasedKey {
+  readonly partition: PartitionRef
+  /** As in the key's row. A message without a key waits under one that was made up. */
+  readonly key: Buffer
+  readonly token: string
+  /** Charged runs of its head. */
+  readonly attempts: number
+  readonly failures: readonly FailedAttempt[]
+  /** How often whoever had the lease vanished. */
+  readonly crashes: number
+  /** The head and what follows it, in order; none of them dead. */
+  readonly messages: readonly ParkedRecord[]
+}
+
+export interface LeaseRequest {
+  readonly group: string
+  /** Ids of the topics whose messages this process can handle. */
+  readonly topicIds: readonly string[]
+  readonly keys: number
+  readonly leaseMs: number
+  /** Of each key. */
+  readonly maxMessages: number
+  readonly maxBytes: number
+}
+
+/** What a retrier's transaction leaves behind. */
+export interface RetryEnd {
+  /** How many of the key's messages are done, from the head on. */
+  readonly done: number
+  /** Dedup identities to remember. Sorted by the store. */
+  readonly handled: readonly string[]
+  readonly publish: readonly OutboxMessage[]
+}
+
+export type RetryOutcome =
+  /** `released`: nothing waits behind the key any more. */
+  | { readonly outcome: 'committed'; readonly released: boolean }
+  /** The lease is somebody else's, or the key is gone; or its head is not what ran, since something was redriven. Nobody is charged. */
+  | { readonly outcome: 'moved' }
+  | { readonly outcome: 'duplicate' }
+  /** As in `CommitOutcome`. */
+  | { readonly outcome: 'refused'; readonly error: unknown }
+
+export interface RetryTransaction extends HandlerTransaction {
+  /**
+   * What was published; the key's row locked, and its token compared; in later statements the head compared, the messages deleted by their offsets, and the
+   * key deleted or given back; the handled ids; the commit. The position's row is not touched: the owner learns of a release when it next appends.
+   */
+  commit(end: RetryEnd): Promise<RetryOutcome>
+}
+
+/** What became of the head after a failure. */
+export type HeadFailure =
+  | { readonly do: 'park'; readonly attempts: readonly FailedAttempt[]; readonly reason: string; readonly afterMs: number }
+  | { readonly do: 'bury'; readonly letter: DeadLetter }
+
+export interface ParkedStore {
+  /** Leases keys that are due, whoever was last with them; each to one retrier. In no order. */
+  lease(request: LeaseRequest): Promise<readonly LeasedKey[]>
+
+  /** Opens a transaction for the head of a key, or more of its messages. No row of ours is locked by it before `commit`. */
+  begin(key: LeasedKey): Promise<RetryTransaction>
+
+  /** Notes a failure of the head, and gives the key back. `false`: the lease, or the head, is another one now, and nothing was noted. */
+  failed(key: LeasedKey, failure: HeadFailure): Promise<boolean>
+
+  /** Has the leases of these keys last so long from now. Those that are lost stay so. */
+  renew(keys: readonly LeasedKey[], leaseMs: number): Promise<void>
+
+  /** Gives keys back as they were. */
+  giveBack(keys: readonly LeasedKey[], afterMs: number): Promise<void>
+
+  /** Takes back one charge of each of these keys, and makes them due: it was not their fault. Keys in wire bytes. */
+  refund(partition: PartitionRef, keys: readonly Buffer[]): Promise<void>
+
+  /** Messages of the group that wait and will run: those behind dead letters do not count. */
+  waiting(group: string): Promise<number>
+}

@@ -1,0 +1,243 @@
+import { deferred } from '../internal/deferred.ts'
+import { backoffMs } from '../internal/backoff.ts'
+import { type Failure, failureOf } from '../retry/failure.ts'
+import { nextStep, retryPolicy } from '../retry/retry-policy.ts'
+import { channels } from '../telemetry/channels.ts'
+import type { BatchSettings } from './batch-settings.ts'
+import { callsOf } from './call.ts'
+import { crashed, mostCrashes } from './crashed.ts'
+import { deadLetterOf } from './dead-letter-of.ts'
+import { Entry } from './entry.ts'
+import { Execution, overdue } from './execution.ts'
+import type { Handler } from './handler.ts'
+import type { FailedAttempt } from './port.ts'
+import type { HeadFailure, LeasedKey, RetryTransaction } from './parked-port.ts'
+import { type RetryPlan, planRetry } from './retry-plan.ts'
+import type { Task } from './plan.ts'
+
+/** How a run of a leased key went. The key is given back in any case. */
+export type RetryResult =
+  | { readonly outcome: 'done'; readonly done: number }
+  | { readonly outcome: 'failed' }
+  /** Nobody was charged. */
+  | { readonly outcome: 'given back' }
+
+/** Its messages are run again after so long, when nobody is at fault. */
+const pauseMs = { firstMs: 200, maxMs: 5_000 }
+
+/**
+ * Tries a key's head again, and what waits behind it: in one transaction, with their removal from the queue, so that effects and removal come together.
+ * Never rejects. `signal` aborts when the consumer stops.
+ */
+export async function runRetry(key: LeasedKey, settings: BatchSettings, signal: AbortSignal): Promise<RetryResult> {
+  const run = new RetryRun(key, settings, signal)
+  try {
+    return await run.run()
+  } catch {
+    // The database is away, or what a codec needs. The lease ends by itself if it cannot be given back.
+    return run.giveBack()
+  }
+}
+
+type Attempt =
+  | { readonly outcome: 'committed'; readonly done: number }
+  /** The head failed. */
+  | { readonly outcome: 'failed'; readonly error: unknown; readonly task: Task }
+  /** Something failed among several. */
+  | { readonly outcome: 'alone' }
+  | { readonly outcome: 'moved' }
+
+class RetryRun {
+  readonly #key: LeasedKey
+  readonly #settings: BatchSettings
+  readonly #signal: AbortSignal
+
+  constructor(key: LeasedKey, settings: BatchSettings, signal: AbortSignal) {
+    this.#key = key
+    this.#settings = settings
+    this.#signal = signal
+  }
+
+  async run(): Promise<RetryResult> {
+    const head = this.#key.messages[0]
+    if (head === undefined) return this.giveBack()
+    const plan = await planRetry(this.#key, this.#settings)
+    if (plan.hopeless !== null) {
+      const { entry, handler, error } = plan.hopeless
+      return this.#failed(entry, handler, handler === null ? { ...failureOf(error), is: 'poison' } : failureOf(error))
+    }
+    if (this.#key.crashes >= mostCrashes) {
+      const task = plan.steps[0] ?? null
+      return this.#failed(task?.entry ?? new Entry(head.record), task?.handler ?? null, failureOf(crashed(this.#key.crashes)))
+    }
+    let attempt = await this.#attempt(plan.steps)
+    if (attempt.outcome === 'alone') attempt = await this.#attempt(plan.steps.slice(0, 1))
+    switch (attempt.outcome) {
+      case 'committed':
+        return { outcome: 'done', done: attempt.done }
+      case 'failed':
+        return this.#failed(attempt.task.entry, attempt.task.handler, failureOf(attempt.error))
+      case 'alone':
+      case 'moved':
+        return this.giveBack()
+    }
+  }
+
+  async giveBack(): Promise<RetryResult> {
+    const { store, clock } = this.#settings
+    await store.parked.giveBack([this.#key], backoffMs(pauseMs, this.#key.crashes + 1, clock.random())).catch(() => undefined)
+    return { outcome: 'given back' }
+  }
+
+  async #attempt(steps: RetryPlan['steps']): Promise<Attempt> {
+    const transaction = await this.#settings.store.parked.begin(this.#key)
+    const run = new AbortController()
+    const gone = deferred<'gone'>()
+    const abort = (): void => {
+      run.abort()
+      gone.resolve('gone')
+    }
+    this.#signal.addEventListener('abort', abort, { once: true })
+    let result: Attempt | null = null
+    try {
+      result = await this.#within(transaction, steps, run, gone.promise)
+      return result
+    } finally {
+      this.#signal.removeEventListener('abort', abort)
+      if (result?.outcome !== 'committed') await transaction.rollBack()
+    }
+  }
+
+  async #within(transaction: RetryTransaction, steps: RetryPlan['steps'], run: AbortController, gone: Promise<'gone'>): Promise<Attempt> {
+    const tasks = await this.#newTasks(transaction, steps)
+    let failure: { readonly task: Task; readonly error: unknown } | null = null
+    const execution = new Execution(
+      // All of one key, so none runs beside another anyway.
+      callsOf(tasks, () => true),
+      transaction,
+      {
+        attempt: this.#key.attempts + 1,
+        run,
+        clock: this.#settings.clock,
+        marks: true,
+        timeoutMs: (handler) => handler.timeoutMs ?? this.#settings.timeoutMs,
+        failed: (task, _, error) => {
+          failure ??= { task, error }
+          return 'queue'
+        },
+        succeeded: (handler) => this.#settings.breaker?.succeeded(handler.name),
+      },
+    )
+    const done = await Promise.race([execution.run(), gone])
+    if (done === 'gone') execution.abandon()
+    if (done === 'gone' || execution.isLate) await transaction.rollBack('at once')
+    if (done === 'gone') return { outcome: 'moved' }
+    if (done.outcome !== 'done') return this.#undone(done, transaction, tasks)
+    const failed = failure as { readonly task: Task; readonly error: unknown } | null
+    // Keyless messages and others of the key stop at the first failure: what precedes it is done.
+    const until = failed === null ? steps.length : steps.findIndex((step) => step === failed.task)
+    if (until === 0) return { outcome: 'failed', ...failed! }
+    return this.#commit(transaction, steps.slice(0, until), tasks, done.publish)
+  }
+
+  #undone(
+    done: Exclude<Awaited<ReturnType<Execution['run']>>, { outcome: 'done' }>,
+    transaction: RetryTransaction,
+    tasks: readonly Task[],
+  ): Attempt {
+    if (tasks.length > 1) return { outcome: 'alone' }
+    const task = tasks[0]!
+    if (done.outcome === 'overdue') return { outcome: 'failed', task, error: overdue(task.handler.timeoutMs ?? this.#settings.timeoutMs) }
+    if (done.outcome !== 'failed' || transaction.blame(done.error) !== 'handler') return { outcome: 'moved' }
+    return { outcome: 'failed', task, error: done.error }
+  }
+
+  /** Without those that the group has handled before, and repeats among them. */
+  async #newTasks(transaction: RetryTransaction, steps: RetryPlan['steps']): Promise<readonly Task[]> {
+    const seen = new Set<string>()
+    const tasks = steps.filter(
+      (step): step is Task => step !== null && (step.inboxId === null || (!seen.has(step.inboxId) && !!seen.add(step.inboxId))),
+    )
+    if (seen.size === 0) return tasks
+    const handled = await transaction.alreadyHandled([...seen])
+    return tasks.filter(({ inboxId }) => inboxId === null || !handled.has(inboxId))
+  }
+
+  async #commit(
+    transaction: RetryTransaction,
+    steps: RetryPlan['steps'],
+    tasks: readonly Task[],
+    publish: Parameters<RetryTransaction['commit']>[0]['publish'],
+  ): Promise<Attempt> {
+    const handled = tasks.filter((task) => steps.includes(task))
+    const result = await transaction.commit({
+      done: steps.length,
+      handled: handled.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
+      publish,
+    })
+    if (result.outcome === 'refused' && steps.length > 1) return { outcome: 'alone' }
+    if (result.outcome === 'refused' && tasks[0] !== undefined) return { outcome: 'failed', task: tasks[0], error: result.error }
+    if (result.outcome !== 'committed') return { outcome: 'moved' }
+    const { tally, onPublished } = this.#settings
+    tally.handled += handled.length
+    tally.retried += handled.length
+    tally.duplicatesInbox += steps.length - handled.length
+    if (publish.length > 0) onPublished()
+    if (channels.consumerRetried.hasSubscribers) {
+      const { group, topic, partition } = this.#key.partition
+      channels.consumerRetried.publish({ group, topic, partition, handled: handled.length })
+    }
+    return { outcome: 'committed', done: steps.length }
+  }
+
+  async #failed(entry: Entry, handler: Handler | null, failure: Failure): Promise<RetryResult> {
+    const { clock, breaker, store, tally } = this.#settings
+    const { group, topic, partition } = this.#key.partition
+    const now = clock.now()
+    const charged = [...this.#key.failures, { at: now, error: failure.reason }]
+    if (failure.laterMs === null && handler !== null && failure.is !== 'poison' && breaker !== null) {
+      const signature = `${failure.errorClass} ${failure.frame ?? ''}`
+      const of = {
+        handler: handler.name,
+        is: failure.is,
+        errorClass: failure.errorClass,
+        signature,
+        key: this.#key.key.toString('base64'),
+        first: false,
+      }
+      if (breaker.failed(of, clock.elapsed(), clock.random()) === 'hold') return this.giveBack()
+    }
+    const head = this.#next(entry, handler, failure, charged)
+    if (!(await store.parked.failed(this.#key, head))) return { outcome: 'given back' }
+    if (failure.laterMs === null) tally.retries += 1
+    channels.consumerRetry.publish({
+      group,
+      topic,
+      partition,
+      offset: entry.record.offset,
+      attempt: charged.length,
+      errorClass: failure.errorClass,
+    })
+    if (head.do === 'bury') {
+      tally.deadLetters += 1
+      const { policy, errorClass } = head.letter
+      channels.consumerDeadLetter.publish({ group, topic, partition, offset: entry.record.offset, policy, errorClass })
+    }
+    return { outcome: 'failed' }
+  }
+
+  #next(entry: Entry, handler: Handler | null, failure: Failure, charged: readonly FailedAttempt[]): HeadFailure {
+    const { clock } = this.#settings
+    if (failure.laterMs !== null) return { do: 'park', attempts: this.#key.failures, reason: failure.reason, afterMs: failure.laterMs }
+    const policy = retryPolicy(this.#settings.retry, handler?.retry)
+    const step = nextStep(policy, {
+      is: failure.is,
+      attempts: charged.length,
+      firstFailedAt: charged[0]!.at,
+      now: clock.now(),
+      random: clock.random(),
+    })
+    if (step.do === 'park') return { do: 'park', attempts: charged, reason: failure.reason, afterMs: step.afterMs }
+    return { do: 'bury', letter: deadLetterOf(entry, handler, failure, charged, { ...this.#settings, group: this.#key.partition.group }) }
+  }
+}

@@ -1,0 +1,158 @@
+import type { HeadFailure, LeaseRequest, LeasedKey, ParkedRecord, ParkedStore, RetryTransaction } from '../../consumer/parked-port.ts'
+import type { PartitionRef } from '../../consumer/port.ts'
+import { crashPoint } from '../../internal/crash-point.ts'
+import type { Row } from '../../message/transaction.ts'
+import { type PostgresDatabase, connectionError, rollBack } from './database.ts'
+import { refusal } from './handler-transaction.ts'
+import { quotedSchema } from './migrations/schema-name.ts'
+import { PostgresRetry } from './postgres-retry.ts'
+import { bury } from './queries/dead-letter.ts'
+import { attemptsFromJson, headersFromJson } from './queries/record-columns.ts'
+import * as retry from './queries/retry.ts'
+import type { Statement } from './statement-run.ts'
+
+interface ParkedSettings {
+  readonly database: PostgresDatabase
+  readonly schema: string
+  readonly standstillMs: number
+}
+
+const begin: Statement = { text: 'begin isolation level read committed' }
+const end: Statement = { text: 'commit' }
+
+/** Parked keys in Postgres, as retriers see them. */
+export class PostgresParkedStore implements ParkedStore {
+  readonly #settings: ParkedSettings
+  readonly #schema: string
+
+  constructor(settings: ParkedSettings) {
+    this.#settings = settings
+    this.#schema = quotedSchema(settings.schema)
+  }
+
+  async lease(request: LeaseRequest): Promise<readonly LeasedKey[]> {
+    return this.#settings.database.use(async (session) => {
+      try {
+        const [, leased] = await session.run([begin, retry.leaseKeys(this.#schema, request)])
+        const keys = leased!.rows.map((row) => leasedKey(row, request.group))
+        const [read] = await session.run(
+          keys.length === 0
+            ? [end]
+            : [
+                retry.firstMessages(
+                  this.#schema,
+                  request.group,
+                  keys.map((key) => ({ ...key.partition, key: key.key })),
+                  request.maxMessages,
+                ),
+                end,
+              ],
+        )
+        crashPoint('retry:after-lease')
+        return keys.map((key, i) => ({ ...key, messages: messagesOf(read!.rows, i + 1, request.maxBytes) }))
+      } catch (error) {
+        await rollBack(session)
+        throw connectionError(error, session)
+      }
+    })
+  }
+
+  async begin(key: LeasedKey): Promise<RetryTransaction> {
+    const { database, schema, standstillMs } = this.#settings
+    return new PostgresRetry(await database.lease(), { schema, key, standstillMs })
+  }
+
+  async failed(key: LeasedKey, failure: HeadFailure): Promise<boolean> {
+    const head = key.messages[0]!.record
+    crashPoint('retry:before-failure')
+    const isNoted = await this.#settings.database.use(async (session) => {
+      try {
+        await session.run([
+          begin,
+          retry.lockLease(this.#schema, key),
+          retry.requireHead(this.#schema, key, [head.offset]),
+          ...this.#noting(key, failure),
+          end,
+        ])
+        return true
+      } catch (error) {
+        await rollBack(session)
+        if (refusal(error) !== null) return false
+        throw connectionError(error, session)
+      }
+    })
+    crashPoint('retry:after-failure')
+    return isNoted
+  }
+
+  async renew(keys: readonly LeasedKey[], leaseMs: number): Promise<void> {
+    await this.#settings.database.use((session) => session.run(keys.map((key) => retry.renewLease(this.#schema, key, leaseMs))))
+  }
+
+  async giveBack(keys: readonly LeasedKey[], afterMs: number): Promise<void> {
+    await this.#settings.database.use((session) => session.run(keys.map((key) => retry.giveBackLease(this.#schema, key, afterMs))))
+  }
+
+  async refund(partition: PartitionRef, keys: readonly Buffer[]): Promise<void> {
+    await this.#settings.database.use((session) => session.run([retry.refundKeys(this.#schema, partition, keys)]))
+  }
+
+  async waiting(group: string): Promise<number> {
+    const [result] = await this.#settings.database.use((session) => session.run([retry.waitingOf(this.#schema, group)]))
+    return Number(result!.rows[0]!['messages'])
+  }
+
+  #noting(key: LeasedKey, failure: HeadFailure): Statement[] {
+    const { offset } = key.messages[0]!.record
+    if (failure.do === 'park') return [retry.noteFailure(this.#schema, key, failure)]
+    const letter = bury(this.#schema, key.partition, failure.letter)
+    if (failure.letter.policy === 'block') return [letter, retry.blockHead(this.#schema, key, offset)]
+    // The letter it was before, if any, is this one again, and not at its end.
+    return [
+      retry.removeMessages(this.#schema, key, [offset]),
+      retry.releaseIfEmpty(this.#schema, key),
+      retry.blockIfDead(this.#schema, key),
+      letter,
+    ]
+  }
+}
+
+function leasedKey(row: Row, group: string): LeasedKey {
+  return {
+    partition: { group, topic: String(row['topic']), topicId: String(row['topic_id']), partition: Number(row['partition']) },
+    key: row['key'] as Buffer,
+    token: String(row['lease']),
+    attempts: Number(row['attempts']),
+    failures: attemptsFromJson(String(row['failures'])),
+    crashes: Number(row['crashes']),
+    messages: [],
+  }
+}
+
+/** Up to the first dead one, and so many bytes; the head in any case. */
+function messagesOf(rows: readonly Row[], place: number, maxBytes: number): readonly ParkedRecord[] {
+  const messages: ParkedRecord[] = []
+  let bytes = 0
+  for (const row of rows) {
+    if (row['place'] !== place) continue
+    bytes += Number(row['bytes'])
+    if (row['dead'] === true || (messages.length > 0 && bytes > maxBytes)) break
+    messages.push(parkedRecord(row))
+  }
+  return messages
+}
+
+function parkedRecord(row: Row): ParkedRecord {
+  return {
+    record: {
+      topic: String(row['topic']),
+      partition: Number(row['partition']),
+      offset: Number(row['log_offset']),
+      timestamp: Math.round(Number(row['log_time'])),
+      key: row['keyless'] === true ? null : (row['key'] as Buffer),
+      value: row['value'] as Buffer | null,
+      headers: headersFromJson(String(row['headers'])),
+    },
+    letterId: row['letter_id'] === null ? null : String(row['letter_id']),
+  }
+}

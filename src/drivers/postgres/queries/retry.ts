@@ -1,0 +1,146 @@
+import type { LeaseRequest, LeasedKey } from '../../../consumer/parked-port.ts'
+import type { FailedAttempt, PartitionRef } from '../../../consumer/port.ts'
+import type { Statement } from '../statement-run.ts'
+import { attemptsToJson, storableText } from './record-columns.ts'
+
+/** Statements of a retrier on `parked_key` and `parked_msg`. `schema` is the quoted name everywhere. */
+
+/** Keys that are due. A lease that is over says that its holder vanished. */
+export function leaseKeys(schema: string, { group, topicIds, keys, leaseMs }: LeaseRequest): Statement {
+  return {
+    text: `with due as (
+  select k.topic_id, k.partition, k.key_hash from ${schema}.parked_key k
+  where k.group_name = $1 and k.next_attempt_at <= clock_timestamp() and k.topic_id = any($2::text[]) and k.held_by is null
+    and (k.lease is null or k.lease_until < clock_timestamp())
+  order by k.next_attempt_at limit $3 for update skip locked)
+update ${schema}.parked_key k set crashes = k.crashes + (k.lease is not null)::int, lease = nextval('${schema}.parked_lease'),
+  lease_until = clock_timestamp() + $4 * interval '1 millisecond'
+from due d where k.group_name = $1 and k.topic_id = d.topic_id and k.partition = d.partition and k.key_hash = d.key_hash
+returning k.topic, k.topic_id, k.partition, k.key, k.lease, k.attempts, k.failures::text as failures, k.crashes`,
+    params: [group, topicIds, keys, leaseMs],
+  }
+}
+
+/** The first messages of some keys, in the order of the keys. */
+export function firstMessages(
+  schema: string,
+  group: string,
+  keys: readonly (Pick<PartitionRef, 'topicId' | 'partition'> & { readonly key: Buffer })[],
+  limit: number,
+): Statement {
+  return {
+    text: `select k.place::int as place, m.* from unnest($2::text[], $3::int[], $4::bytea[]) with ordinality as k(topic_id, partition, key, place)
+cross join lateral (
+  select m.topic, m.partition, m.key, m.log_offset, extract(epoch from m.log_time) * 1000 as log_time, m.value, m.headers::text as headers, m.keyless, m.letter_id, m.dead, m.bytes
+  from ${schema}.parked_msg m
+  where m.group_name = $1 and m.topic_id = k.topic_id and m.partition = k.partition and m.key_hash = sha256(k.key)
+  order by m.log_offset limit $5) m order by k.place, m.log_offset`,
+    params: [group, keys.map(({ topicId }) => topicId), keys.map(({ partition }) => partition), keys.map(({ key }) => key), limit],
+  }
+}
+
+const sameKey = `group_name = $1 and topic_id = $2 and partition = $3 and key_hash = sha256($4)`
+const keyParams = ({ partition: { group, topicId, partition }, key }: LeasedKey): readonly unknown[] => [group, topicId, partition, key]
+
+/** Locks the key. Fails when it is gone, or leased to somebody else. */
+export function lockLease(schema: string, key: LeasedKey): Statement {
+  return {
+    text: `with locked as (select from ${schema}.parked_key where ${sameKey} and lease = $5 for update)
+select ${schema}.consumer_require(count(*) = 1, 'moved') from locked`,
+    params: [...keyParams(key), key.token],
+  }
+}
+
+/** Fails unless these are the first messages still, and none of them is dead: a redrive may have put an earlier one in front. */
+export function requireHead(schema: string, key: LeasedKey, offsets: readonly number[]): Statement {
+  return {
+    text: `select ${schema}.consumer_require(coalesce(array_agg(log_offset order by log_offset) = $5::bigint[] and not bool_or(dead), false), 'moved')
+from (select log_offset, dead from ${schema}.parked_msg where ${sameKey} order by log_offset limit cardinality($5::bigint[])) head`,
+    params: [...keyParams(key), offsets],
+  }
+}
+
+/** Takes messages out of the queue, and gives the key back. Letters that they were have come to their end. */
+export function removeMessages(schema: string, key: LeasedKey, offsets: readonly number[]): Statement {
+  return {
+    text: `with gone as (delete from ${schema}.parked_msg where ${sameKey} and log_offset = any($5::bigint[]) returning bytes, letter_id),
+ended as (update ${schema}.dead_letter l set ended_at = now(), version = l.version + 1 from gone where l.id = gone.letter_id and l.state = 'redriven'),
+sums as (select count(*) as messages, coalesce(sum(bytes), 0) as bytes from gone)
+update ${schema}.parked_key k set messages = greatest(k.messages - s.messages, 0), bytes = greatest(k.bytes - s.bytes, 0), lease = null, lease_until = null,
+  attempts = 0, failures = '[]', crashes = 0, next_attempt_at = clock_timestamp() from sums s where ${sameKey}`,
+    params: [...keyParams(key), offsets],
+  }
+}
+
+/** In a statement after the removal: what was added while we waited for the lock must be seen. Returns a row if nothing waits any more. */
+export function releaseIfEmpty(schema: string, key: LeasedKey): Statement {
+  return {
+    text: `delete from ${schema}.parked_key k where ${sameKey} and held_by is null and not exists (
+  select from ${schema}.parked_msg m where m.group_name = $1 and m.topic_id = $2 and m.partition = $3 and m.key_hash = sha256($4)) returning 1`,
+    params: keyParams(key),
+  }
+}
+
+/** A dead letter may be the head now. */
+export function blockIfDead(schema: string, key: LeasedKey): Statement {
+  return {
+    text: `update ${schema}.parked_key k set next_attempt_at = 'infinity' where ${sameKey} and (
+  select m.dead from ${schema}.parked_msg m where m.group_name = $1 and m.topic_id = $2 and m.partition = $3 and m.key_hash = sha256($4)
+  order by m.log_offset limit 1)`,
+    params: keyParams(key),
+  }
+}
+
+export function noteFailure(
+  schema: string,
+  key: LeasedKey,
+  failure: { readonly attempts: readonly FailedAttempt[]; readonly reason: string; readonly afterMs: number },
+): Statement {
+  return {
+    text: `update ${schema}.parked_key set attempts = $5, failures = $6, reason = $7, next_attempt_at = clock_timestamp() + $8 * interval '1 millisecond',
+  lease = null, lease_until = null, crashes = 0 where ${sameKey}`,
+    params: [...keyParams(key), failure.attempts.length, attemptsToJson(failure.attempts), storableText(failure.reason), failure.afterMs],
+  }
+}
+
+/** The head is dead, and what follows it waits for somebody to decide. */
+export function blockHead(schema: string, key: LeasedKey, offset: number): Statement {
+  return {
+    text: `with head as (update ${schema}.parked_msg m set dead = true, letter_id = (
+  select l.id from ${schema}.dead_letter l where l.group_name = $1 and l.topic_id = $2 and l.partition = $3 and l.log_offset = $5)
+  where ${sameKey} and log_offset = $5)
+update ${schema}.parked_key set next_attempt_at = 'infinity', lease = null, lease_until = null, attempts = 0, failures = '[]', crashes = 0 where ${sameKey}`,
+    params: [...keyParams(key), offset],
+  }
+}
+
+export function renewLease(schema: string, key: LeasedKey, leaseMs: number): Statement {
+  return {
+    text: `update ${schema}.parked_key set lease_until = clock_timestamp() + $6 * interval '1 millisecond' where ${sameKey} and lease = $5`,
+    params: [...keyParams(key), key.token, leaseMs],
+  }
+}
+
+export function giveBackLease(schema: string, key: LeasedKey, afterMs: number): Statement {
+  return {
+    text: `update ${schema}.parked_key set lease = null, lease_until = null, next_attempt_at = clock_timestamp() + $6 * interval '1 millisecond'
+where ${sameKey} and lease = $5 and next_attempt_at < 'infinity'`,
+    params: [...keyParams(key), key.token, afterMs],
+  }
+}
+
+export function refundKeys(schema: string, { group, topicId, partition }: PartitionRef, keys: readonly Buffer[]): Statement {
+  return {
+    text: `update ${schema}.parked_key set attempts = attempts - 1, failures = (failures::jsonb - -1)::json, next_attempt_at = clock_timestamp()
+where group_name = $1 and topic_id = $2 and partition = $3 and key_hash in (select sha256(k) from unnest($4::bytea[]) k)
+  and attempts > 0 and lease is null and next_attempt_at < 'infinity'`,
+    params: [group, topicId, partition, keys],
+  }
+}
+
+export function waitingOf(schema: string, group: string): Statement {
+  return {
+    text: `select coalesce(sum(messages), 0) as messages from ${schema}.parked_key where group_name = $1 and next_attempt_at < 'infinity' and held_by is null`,
+    params: [group],
+  }
+}

@@ -1,0 +1,140 @@
+import type { FailureClass } from './failure-class.ts'
+
+/** When failures are no longer those of single messages. */
+export interface BreakerPolicy {
+  /** Different keys in a row that failed because something outside was away. @default 3 */
+  readonly outageKeys: number
+  /** Different keys in a row that failed alike, for any other reason that may pass. @default 10 */
+  readonly alikeKeys: number
+  /** Different keys in a row whose messages cannot be handled at all. @default 100 */
+  readonly poisonKeys: number
+  /** Pause before the first probe; doubles with each that fails. @default 1,000 ms */
+  readonly probeAfterMs: number
+  /** The pause never gets longer. @default 10,000 ms */
+  readonly maxProbeAfterMs: number
+}
+
+export const defaultBreakerPolicy: BreakerPolicy = {
+  outageKeys: 3,
+  alikeKeys: 10,
+  poisonKeys: 100,
+  probeAfterMs: 1_000,
+  maxProbeAfterMs: 10_000,
+}
+
+/** A run of a message that failed. */
+export interface BreakerFailure {
+  readonly handler: string
+  readonly is: FailureClass
+  readonly errorClass: string
+  /** Failures that are alike have the same: error class and place. */
+  readonly signature: string
+  /** Of the message; something of its own for one without a key. */
+  readonly key: string
+  /** Not of a message that is known to fail while others succeed: those say nothing about the state of things. */
+  readonly first: boolean
+}
+
+/** What may run now. */
+export type Permit =
+  | { readonly allow: 'all' }
+  /** One message, to see. */
+  | { readonly allow: 'probe' }
+  | { readonly allow: 'none'; readonly untilMs: number }
+
+/** What a breaker tells of itself. */
+export interface BreakerEvents {
+  opened(cause: BreakerFailure): void
+  closed(cause: BreakerFailure): void
+  /** Whatever failed of this handler before did so for itself. */
+  succeeded(handler: string): void
+}
+
+interface Tripped {
+  readonly failure: BreakerFailure
+  probes: number
+  nextProbeAt: number
+}
+
+/** Errors whose texts are all different must not fill the memory. */
+const mostSignatures = 50
+
+/**
+ * Tells messages that fail from surroundings that fail: many keys in a row, of one handler, without a success of it in between. It is open then: the
+ * consumer and its retriers stand still, nobody is charged, and now and then one message is tried, until one succeeds. A failure beside successes is that
+ * of its message, and never opens it. No I/O, no clock: times are those of `Clock.elapsed`.
+ */
+export class CircuitBreaker {
+  readonly #policy: BreakerPolicy
+  /** By handler, then by signature: the keys that failed since it last succeeded. */
+  readonly #streaks = new Map<string, Map<string, Set<string>>>()
+  #tripped: Tripped | null = null
+  readonly #events: BreakerEvents
+
+  constructor(policy: BreakerPolicy, events: BreakerEvents) {
+    this.#policy = policy
+    this.#events = events
+  }
+
+  get isOpen(): boolean {
+    return this.#tripped !== null
+  }
+
+  /** What opened it. */
+  get cause(): BreakerFailure | null {
+    return this.#tripped?.failure ?? null
+  }
+
+  permit(now: number): Permit {
+    if (this.#tripped === null) return { allow: 'all' }
+    return now < this.#tripped.nextProbeAt ? { allow: 'none', untilMs: this.#tripped.nextProbeAt } : { allow: 'probe' }
+  }
+
+  /** `charge`: it is the failure of its message alone. `hold`: of something greater, and the message must not be charged. */
+  failed(failure: BreakerFailure, now: number, random: number): 'charge' | 'hold' {
+    if (this.#tripped !== null) {
+      if (this.#tripped.failure.handler === failure.handler) this.#wait(this.#tripped, now, random)
+      return 'hold'
+    }
+    if (!failure.first || failure.is === 'fenced') return 'charge'
+    const keys = this.#keys(failure)
+    keys.add(failure.key)
+    if (keys.size < this.#limit(failure.is)) return 'charge'
+    this.#tripped = { failure, probes: 0, nextProbeAt: 0 }
+    this.#wait(this.#tripped, now, random)
+    this.#events.opened(failure)
+    return 'hold'
+  }
+
+  /** A message of this handler was handled. */
+  succeeded(handler: string): void {
+    const tripped = this.#tripped
+    if (!this.#streaks.delete(handler)) return
+    this.#events.succeeded(handler)
+    if (tripped?.failure.handler !== handler) return
+    this.#tripped = null
+    this.#events.closed(tripped.failure)
+  }
+
+  #wait(tripped: Tripped, now: number, random: number): void {
+    const longest = Math.min(this.#policy.maxProbeAfterMs, this.#policy.probeAfterMs * 2 ** Math.min(tripped.probes, 30))
+    tripped.probes += 1
+    tripped.nextProbeAt = now + longest / 2 + (longest / 2) * random
+  }
+
+  #keys({ handler, is, signature }: BreakerFailure): Set<string> {
+    const streak = this.#streaks.get(handler) ?? new Map<string, Set<string>>()
+    this.#streaks.set(handler, streak)
+    // Whatever an outage looks like from each place in the code, it is one.
+    const name = is === 'transient' ? 'transient' : signature
+    const keys = streak.get(name) ?? new Set<string>()
+    if (streak.size >= mostSignatures && !streak.has(name)) streak.delete(streak.keys().next().value!)
+    streak.set(name, keys)
+    return keys
+  }
+
+  #limit(is: FailureClass): number {
+    const { outageKeys, alikeKeys, poisonKeys } = this.#policy
+    return is === 'transient' ? outageKeys : is === 'poison' ? poisonKeys : alikeKeys
+  }
+}

@@ -1,0 +1,60 @@
+import type { HeadFailure, LeaseRequest, LeasedKey, ParkedStore, RetryTransaction } from '../../consumer/parked-port.ts'
+import type { PartitionRef } from '../../consumer/port.ts'
+import type { Ledger } from './ledger.ts'
+import { SimulatedRetry } from './simulated-batch.ts'
+import { connectionLost } from './simulated-outbox-store.ts'
+import type { SimulatedProcess } from './simulated-process.ts'
+import type { Surroundings } from './surroundings.ts'
+
+/** The retriers' store as one process reaches it. */
+export class SimulatedParkedStore implements ParkedStore {
+  readonly #world: Surroundings
+  readonly #process: SimulatedProcess
+  readonly #store: ParkedStore
+  readonly #ledger: Ledger
+
+  constructor(world: Surroundings, process: SimulatedProcess, store: ParkedStore, ledger: Ledger) {
+    this.#world = world
+    this.#process = process
+    this.#store = store
+    this.#ledger = ledger
+  }
+
+  lease(request: LeaseRequest): Promise<readonly LeasedKey[]> {
+    return this.#call('lease', () => this.#store.lease(request))
+  }
+
+  async begin(key: LeasedKey): Promise<RetryTransaction> {
+    const inner = await this.#call('begin retry', () => this.#store.begin(key))
+    return new SimulatedRetry(this.#world, this.#process, inner, key, this.#ledger)
+  }
+
+  failed(key: LeasedKey, failure: HeadFailure): Promise<boolean> {
+    return this.#call(`note failure: ${failure.do}`, async () => {
+      const noted = await this.#store.failed(key, failure)
+      // Nothing has happened since its commit.
+      if (noted && failure.do === 'bury') this.#ledger.buried(failure.letter)
+      return noted
+    })
+  }
+
+  renew(keys: readonly LeasedKey[], leaseMs: number): Promise<void> {
+    return this.#call('renew', () => this.#store.renew(keys, leaseMs))
+  }
+
+  giveBack(keys: readonly LeasedKey[], afterMs: number): Promise<void> {
+    return this.#call('give back key', () => this.#store.giveBack(keys, afterMs))
+  }
+
+  refund(partition: PartitionRef, keys: readonly Buffer[]): Promise<void> {
+    return this.#call('refund', () => this.#store.refund(partition, keys))
+  }
+
+  waiting(group: string): Promise<number> {
+    return this.#call('waiting', () => this.#store.waiting(group))
+  }
+
+  #call<T>(what: string, work: () => Promise<T>): Promise<T> {
+    return this.#process.call(what, work, connectionLost)
+  }
+}

@@ -1,0 +1,16 @@
+import type { ExecutionSettings } from '../../../src/consumer/execution.ts'
+import { systemClock } from '../../../src/internal/clock.ts'
+
+/** An execution by itself: failures that leave nothing behind are not run again. */
+export function executionSettings(more: Partial<ExecutionSettings> = {}): ExecutionSettings {
+  return {
+    attempt: 1,
+    run: new AbortController(),
+    clock: systemClock,
+    marks: false,
+    timeoutMs: () => 30_000,
+    failed: () => 'queue',
+    succeeded: () => undefined,
+    ...more,
+  }
+}
