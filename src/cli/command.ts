@@ -1,7 +1,9 @@
 /** Where a command reads its surroundings from and writes to. Data go to `stdout`, everything else to `stderr`. */
 export interface CommandIo {
   readonly stdout: { write(text: string): unknown }
-  readonly stderr: { write(text: string): unknown }
+  readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean }
+  /** Calls `listener` at an interrupt from the keyboard, which then does not end the process. Returns what takes it back. @default nobody is told */
+  readonly onInterrupt?: (listener: () => void) => () => void
   readonly env: Readonly<Record<string, string | undefined>>
   /** Who runs it, for what is recorded with a name. */
   readonly user: string

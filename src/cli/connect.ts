@@ -10,11 +10,15 @@ export function schemaOf({ flags }: CommandContext): string {
 }
 
 /** Runs `work` on the database of `--url` or `DATABASE_URL`, and closes it. */
-export async function withDatabase<T>(context: CommandContext, work: (database: PostgresDatabase) => Promise<T>): Promise<T> {
+export async function withDatabase<T>(
+  context: CommandContext,
+  work: (database: PostgresDatabase) => Promise<T>,
+  maxConnections = 2,
+): Promise<T> {
   const connectionString = context.flags.url ?? context.io.env.DATABASE_URL
   if (typeof connectionString !== 'string' || connectionString === '')
     throw new UsageError('No database: pass --url URL or set DATABASE_URL.')
-  const database = new PostgresDatabase({ connectionString, maxConnections: 2 })
+  const database = new PostgresDatabase({ connectionString, maxConnections })
   try {
     return await work(database)
   } finally {

@@ -7,7 +7,9 @@ import { dlqArchiveCommand, dlqAssignCommand, dlqCommentCommand, dlqDiscardComma
 import { dlqEditCommand } from './commands/dlq-edit.ts'
 import { dlqExportCommand } from './commands/dlq-export.ts'
 import { dlqGroupsCommand, dlqListCommand, dlqSearchCommand, dlqShowCommand, dlqStatsCommand } from './commands/dlq-look.ts'
+import { dlqRedriveCommand } from './commands/dlq-redrive.ts'
 import { migrateCommand } from './commands/migrate.ts'
+import { opCancelCommand, opListCommand, opPauseCommand, opResumeCommand, opShowCommand, opWatchCommand } from './commands/op.ts'
 import { outboxDiscardCommand, outboxParkedCommand, outboxReleaseCommand } from './commands/outbox-parked.ts'
 import { outboxRebaseCommand } from './commands/outbox-rebase.ts'
 import { outboxStatusCommand } from './commands/outbox-status.ts'
@@ -36,6 +38,13 @@ export const commands: readonly Command[] = [
   dlqDiscardCommand,
   dlqEditCommand,
   dlqExportCommand,
+  dlqRedriveCommand,
+  opListCommand,
+  opShowCommand,
+  opWatchCommand,
+  opPauseCommand,
+  opResumeCommand,
+  opCancelCommand,
   cdcDebeziumConfigCommand,
 ]
 
@@ -44,7 +53,7 @@ const schemaVersion = 1
 
 /**
  * Runs the command line and resolves to the exit code: 0 done, 1 failed, 2 wrong call or setting, 4 not found, 5 not allowed, 6 conflict,
- * 7 unreachable, 8 done in part. Never rejects. Data go to `stdout`, everything else to `stderr`; with `--json` exactly one document goes to
+ * 7 unreachable, 8 done in part, 130 interrupted. Never rejects. Data go to `stdout`, everything else to `stderr`; with `--json` exactly one document goes to
  * `stdout`, errors included.
  */
 export async function main(argv: readonly string[], io: CommandIo = processIo()): Promise<number> {
@@ -131,5 +140,10 @@ function versionResult(): CommandResult {
 }
 
 function processIo(): CommandIo {
-  return { stdout: process.stdout, stderr: process.stderr, env: process.env, user: userInfo().username }
+  const onInterrupt = (listener: () => void): (() => void) => {
+    // Once: a second interrupt ends the process, as it would without this.
+    process.once('SIGINT', listener)
+    return () => process.off('SIGINT', listener)
+  }
+  return { stdout: process.stdout, stderr: process.stderr, env: process.env, user: userInfo().username, onInterrupt }
 }

@@ -45,4 +45,4 @@ export type {
 } from './port.ts'
 export { filterFromParams, filterToParams } from './letter-filter.ts'
 export { maxRedrives, redriveKind, redriveParams } from './redrive.ts'
-export type { RedriveKindOptions, RedriveParams } from './redrive.ts'
+export type { RedriveKindOptions, RedriveParams, SchemaProblem } from './redrive.ts'

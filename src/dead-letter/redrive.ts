@@ -31,6 +31,16 @@ export interface RedriveKindOptions {
   readonly definitions?: () => readonly EventDefinition[]
 }
 
+/** What a plan's summary says of letters that today's definitions would not understand. */
+export interface SchemaProblem {
+  readonly type: string | null
+  /** The code of the error; `UNHANDLED`: no definition is for it. */
+  readonly problem: string
+  readonly count: number
+  /** The id of one of them. */
+  readonly example: number
+}
+
 /** As an operation keeps them; for `operations.start('redrive', redriveParams({ … }))`. */
 export function redriveParams({ filter = {}, ...rest }: RedriveParams): Params {
   return { filter: filterToParams(filter), ...rest }
@@ -64,7 +74,7 @@ async function plan(store: DeadLetterStore, definitions: readonly EventDefinitio
 /** Payloads are read for the sample only, and none of them is told. */
 async function lookInto(store: DeadLetterStore, definitions: readonly EventDefinition[], params: Required<RedriveParams>): Promise<Params> {
   const { letters } = await store.list(params.filter, { limit: sampleSize })
-  const problems = new Map<string, { type: string | null; problem: string; count: number; example: number }>()
+  const problems = new Map<string, SchemaProblem>()
   for (const { id, type } of definitions.length === 0 ? [] : letters) {
     const detail = await store.get(id)
     const problem = detail === null ? null : await problemOf(detail, definitions)
