@@ -44,5 +44,6 @@ export type {
   RedriveRefusal,
 } from './port.ts'
 export { filterFromParams, filterToParams } from './letter-filter.ts'
+export type { RedriveHorizon } from './beyond-horizon.ts'
 export { maxRedrives, redriveKind, redriveParams } from './redrive.ts'
 export type { RedriveKindOptions, RedriveParams, SchemaProblem } from './redrive.ts'

@@ -2,6 +2,7 @@ import { TidemarkError } from '../errors.ts'
 import type { EventDefinition } from '../message/event.ts'
 import type { IdempotentKind, StepContext } from '../operation/kind.ts'
 import type { FrozenItem, Item, ItemResult, Operation, Params, Plan } from '../operation/operation.ts'
+import { type RedriveHorizon, beyondHorizon, beyondHorizonReason } from './beyond-horizon.ts'
 import { refusals } from './conflict.ts'
 import type { Letter, LetterDetail } from './letter.ts'
 import { filterFromParams, filterToParams } from './letter-filter.ts'
@@ -21,7 +22,7 @@ export interface RedriveParams {
   readonly filter?: LetterFilter
   /** Letters that were redriven so often before are left alone. @default 3 */
   readonly maxRedrives?: number
-  /** Redrive those, too. @default false */
+  /** Redrive those, too, and those beyond the dedup horizon. Whoever starts the operation is named for it in the audit log. @default false */
   readonly force?: boolean
 }
 
@@ -29,6 +30,8 @@ export interface RedriveKindOptions {
   readonly store: () => Promise<DeadLetterStore>
   /** The events that are consumed now: a plan tells which letters they would not understand. @default nothing is told of that */
   readonly definitions?: () => readonly EventDefinition[]
+  /** Leaves letters alone of which nobody can tell whether a copy was handled. @default none is */
+  readonly horizon?: RedriveHorizon
 }
 
 /** What a plan's summary says of letters that today's definitions would not understand. */
@@ -50,7 +53,7 @@ export function redriveParams({ filter = {}, ...rest }: RedriveParams): Params {
  * Redrives dead letters: to the group that could not handle them, key by key in the order of their offsets. A letter counts as done when it is handled,
  * and as failed when it dies again while the operation runs.
  */
-export function redriveKind({ store, definitions = () => [] }: RedriveKindOptions): IdempotentKind {
+export function redriveKind({ store, definitions = () => [], horizon }: RedriveKindOptions): IdempotentKind {
   return {
     name: 'redrive',
     verb: 'dead-letter.redrive',
@@ -59,7 +62,7 @@ export function redriveKind({ store, definitions = () => [] }: RedriveKindOption
     async *freeze(operation) {
       yield* freeze(await store(), operation)
     },
-    step: async (items, context) => redriveItems(await store(), items, context),
+    step: async (items, context) => redriveItems(await store(), items, { ...context, horizon }),
     look: async (items) => look(await store(), items),
   }
 }
@@ -120,17 +123,40 @@ interface Frozen {
   readonly version: number
 }
 
-async function redriveItems(store: DeadLetterStore, items: readonly Item[], context: StepContext): Promise<readonly ItemResult[]> {
+/** With what a redrive needs besides. */
+interface RedriveContext extends StepContext {
+  readonly horizon: RedriveHorizon | undefined
+}
+
+async function redriveItems(store: DeadLetterStore, items: readonly Item[], context: RedriveContext): Promise<readonly ItemResult[]> {
   const frozen = items.map(({ place, group, data }) => ({ place, group, id: Number(data['id']), version: Number(data['version']) }))
   const letters = await lettersOf(store, frozen)
+  const beyond = await forgotten(store, [...letters.values()], context)
   const left: ItemResult[] = []
   const keys = new Map<string, Frozen[]>()
   for (const one of frozen) {
-    const result = await withoutRedrive(store, one, letters.get(one.id), context)
+    const isBeyond = beyond.has(one.id) && letters.get(one.id)?.state === 'dead'
+    const result = isBeyond
+      ? ({ place: one.place, outcome: 'skipped', reason: beyondHorizonReason } as const)
+      : await withoutRedrive(store, one, letters.get(one.id), context)
     if (result !== null) left.push(result)
     else keys.set(String(one.group), [...(keys.get(String(one.group)) ?? []), one])
   }
   return [...left, ...(await redriveKeys(store, [...keys.values()], context))]
+}
+
+/** Letters that only somebody by name may redrive. */
+function forgotten(
+  store: DeadLetterStore,
+  letters: readonly Letter[],
+  { operation, horizon }: RedriveContext,
+): Promise<ReadonlySet<number>> {
+  if (horizon === undefined || checkParams(operation.params).force) return Promise.resolve(new Set<number>())
+  return beyondHorizon(
+    store,
+    letters.filter(({ state }) => state === 'dead'),
+    horizon,
+  )
 }
 
 /** The result of a letter that is not to be redriven; `null`: it is. */

@@ -24,12 +24,14 @@ export interface ServiceOperations {
 /** Before the service is open: the first use opens it. */
 export function lazyOperations(
   open: () => Promise<OpenService>,
-  { authorize, operations: { kinds: own = [] } = {} }: ServiceOptions,
+  { authorize, consumer, operations: { kinds: own = [] } = {} }: ServiceOptions,
   definitions: () => readonly EventDefinition[],
   onReady: () => void,
 ): ServiceOperations {
   const store = lazyStore(async () => (await open()).database.operations)
-  const kinds = [redriveKind({ store: async () => (await open()).database.deadLetters, definitions }), ...own]
+  const named = consumer?.idempotencyId === undefined ? {} : { idempotencyId: consumer.idempotencyId }
+  const horizon = { ...named, inbox: async () => (await open()).database.inbox }
+  const kinds = [redriveKind({ store: async () => (await open()).database.deadLetters, definitions, horizon }), ...own]
   const audit = new Audit({ store, ...(authorize === undefined ? {} : { authorize }) })
   return { operations: new Operations({ store, kinds, audit, onReady }), audit, kinds }
 }

@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest'
 import { z } from 'zod'
 import { type LetterFilter, type RedriveParams, redriveKind, redriveParams } from '../../src/dead-letter/index.ts'
-import { PostgresOperationStore } from '../../src/drivers/postgres/index.ts'
+import { PostgresInboxStore, PostgresOperationStore } from '../../src/drivers/postgres/index.ts'
 import { event } from '../../src/message/index.ts'
 import { Audit, type OperationRunner, type OperationSettings, Operations, runOperations } from '../../src/operation/index.ts'
 import { type ChildProgram, startProgram } from '../support/child-program.ts'
@@ -127,6 +127,35 @@ test('a letter that was redriven three times is left alone, unless it is forced'
   const forced = await start({ force: true })
   await untilEnded(forced.id)
   expect(await operations.items(forced.id)).toMatchObject([{ outcome: 'started' }])
+})
+
+test('a letter whose copies the inbox may have forgotten is left alone, unless it is forced', async () => {
+  const owned = await partition()
+  await owned.bury('a', 'skip')
+  await owned.bury('b', 'skip')
+  await owned.bury('c', 'skip')
+  const ids = await rows<{ id: number }>('select id::int from tidemark.dead_letter order by id')
+  const [foreign, ours, recent] = ids.map(({ id }) => id)
+  const logged = `update tidemark.dead_letter set log_time = now() - interval '30 days', headers = $2 where id = $1`
+  await database.query(logged, [foreign, '[["ce_id","m-1"],["ce_source","/legacy"]]'])
+  await database.query(logged, [ours, '[["ce_id","m-2"],["tidemark-coordinate","s.1/1/0/1/1"]]'])
+  await database.query('update tidemark.dead_letter set log_time = now() where id = $1', [recent])
+  await database.query(`update tidemark.inbox_rotation set current = 1, previous = 0, since = now() - interval '1 day',
+    began = array[now() - interval '8 days', now() - interval '1 day', null, null]`)
+  const inbox = async (): Promise<PostgresInboxStore> => new PostgresInboxStore({ database })
+  const kinds = [redriveKind({ store: async () => letters, horizon: { inbox } })]
+  await using _runner = runOperations({ store, kinds, leaseMs: 500, idleMs: 10 })
+  const { id } = await start({})
+  await untilEnded(id)
+  const results = new Map((await operations.items(id)).map(({ data, outcome, reason }) => [Number(data['id']), { outcome, reason }]))
+  expect(results.get(foreign!)).toEqual({
+    outcome: 'skipped',
+    reason: expect.stringContaining('a copy of it may have taken effect') as string,
+  })
+  expect([results.get(ours!)?.outcome, results.get(recent!)?.outcome]).toEqual(['started', 'started'])
+  const forced = await start({ force: true })
+  await untilEnded(forced.id)
+  expect(await operations.items(forced.id)).toMatchObject([{ data: { id: foreign }, outcome: 'started' }])
 })
 
 test('letters that die again are failures, and stop what is still to come', async () => {
