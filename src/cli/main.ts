@@ -8,6 +8,7 @@ import { dlqEditCommand } from './commands/dlq-edit.ts'
 import { dlqExportCommand } from './commands/dlq-export.ts'
 import { dlqGroupsCommand, dlqListCommand, dlqSearchCommand, dlqShowCommand, dlqStatsCommand } from './commands/dlq-look.ts'
 import { dlqRedriveCommand } from './commands/dlq-redrive.ts'
+import { inboxStatusCommand } from './commands/inbox-status.ts'
 import { migrateCommand } from './commands/migrate.ts'
 import { opCancelCommand, opListCommand, opPauseCommand, opResumeCommand, opShowCommand, opWatchCommand } from './commands/op.ts'
 import { outboxDiscardCommand, outboxParkedCommand, outboxReleaseCommand } from './commands/outbox-parked.ts'
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   outboxReleaseCommand,
   outboxDiscardCommand,
   outboxRebaseCommand,
+  inboxStatusCommand,
   dlqStatsCommand,
   dlqListCommand,
   dlqGroupsCommand,
