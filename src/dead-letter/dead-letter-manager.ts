@@ -1,7 +1,10 @@
 import { TidemarkError } from '../errors.ts'
+import type { EventDefinition } from '../message/event.ts'
 import { redriveConflict, unknownLetter } from './conflict.ts'
 import { type DeadLetterMessage, deadLetterMessage } from './dead-letter-message.ts'
-import type { DeadLetterStore, LetterFilter, LetterRef } from './port.ts'
+import { type EditOptions, editLetter } from './edit-letter.ts'
+import type { Letter, LetterGroup } from './letter.ts'
+import type { ChangeOptions, DeadLetterStore, LetterFilter, LetterRef } from './port.ts'
 
 /** All dead letters by the numbers. */
 export interface DeadLetterStats {
@@ -17,6 +20,9 @@ export interface ReplayFilter extends LetterFilter {
   /** The same as `types` with one. */
   readonly eventType?: string
 }
+
+/** `actor`: @default that of the manager. */
+export type ManagerEditOptions<Definition extends EventDefinition> = Omit<EditOptions<Definition>, 'actor'> & { readonly actor?: string }
 
 export interface DeadLetterManagerOptions {
   readonly store: () => Promise<DeadLetterStore>
@@ -78,6 +84,31 @@ export class DeadLetterManager {
     const [outcome] = await store.redrive([{ id: found }], { actor: this.#actor })
     if (outcome!.outcome === 'redriven') return
     throw outcome!.reason === 'unknown' ? unknownLetter(id) : redriveConflict(found, outcome!.reason)
+  }
+
+  /**
+   * Changes the message, if a handler of the event could take it then, and gives it back in the same transaction where `redrive` says so; see
+   * `editLetter` for what it rejects with.
+   */
+  async edit<Definition extends EventDefinition>(id: number | string, options: ManagerEditOptions<Definition>): Promise<Letter> {
+    const store = await this.#store()
+    const found = await idOf(store, id)
+    if (found === null) throw unknownLetter(id)
+    return editLetter(store, found, { actor: this.#actor, ...options })
+  }
+
+  /** Gives a message up for good, by name; those behind it go on. Rejects as `replay` does. */
+  async discard(id: number | string, { actor = this.#actor, ...seen }: Partial<ChangeOptions> = {}): Promise<Letter> {
+    const store = await this.#store()
+    const found = await idOf(store, id)
+    const letter = found === null ? null : await store.change(found, { kind: 'discard' }, { actor, ...seen })
+    if (letter === null) throw unknownLetter(id)
+    return letter
+  }
+
+  /** Letters that died alike, most first. */
+  async groups(filter: LetterFilter = {}, limit?: number): Promise<readonly LetterGroup[]> {
+    return (await this.#store()).groups(filter, limit)
   }
 
   /**

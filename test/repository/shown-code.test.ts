@@ -23,7 +23,14 @@ const shown = pages.flatMap((page) =>
 
 test('the README and the pages of the patterns show code that runs', () => {
   expect(new Set(shown.map(({ page }) => page))).toEqual(
-    new Set(['README.md', 'docs/drivers/memory.md', 'docs/patterns/idempotency.md', 'docs/patterns/message.md', 'docs/patterns/outbox.md']),
+    new Set([
+      'README.md',
+      'docs/drivers/memory.md',
+      'docs/patterns/dead-letters.md',
+      'docs/patterns/idempotency.md',
+      'docs/patterns/message.md',
+      'docs/patterns/outbox.md',
+    ]),
   )
 })
 
