@@ -52,4 +52,6 @@ const edited = await billing.deadLetters.edit(letter!.context.id, { event: Order
 console.log(`${edited.state}, edited ${edited.edits} time`)
 // #endregion mend
 
+await billing.settled()
+console.log('handled:', database.entries())
 await billing.stop()

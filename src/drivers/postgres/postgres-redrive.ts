@@ -1,6 +1,6 @@
 import { laneOf } from '../../consumer/lane-of.ts'
 import type { LetterState } from '../../dead-letter/letter.ts'
-import { madeUpKey } from '../../dead-letter/made-up-key.ts'
+import { parkedKeyOf } from '../../consumer/parked-key.ts'
 import type { RedriveLetter, RedriveOutcome } from '../../dead-letter/port.ts'
 import { type LockedLetter, redriveRefusal } from '../../dead-letter/redrive-refusal.ts'
 import { TidemarkError } from '../../errors.ts'
@@ -154,7 +154,7 @@ function letterKey(row: Row): LetterKey {
   const place = { group: String(row['group_name']), topicId: String(row['topic_id']), partition: Number(row['partition']) }
   const key = row['key'] as Buffer | null
   const topic = String(row['topic'])
-  return { ...place, topic, key: key ?? madeUpKey(place, Number(row['log_offset'])), keyless: key === null }
+  return { ...place, topic, ...parkedKeyOf({ key, offset: Number(row['log_offset']) }) }
 }
 
 function lockedLetter(row: Row): LockedLetter & { readonly valueBytes: number } {
