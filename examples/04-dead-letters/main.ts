@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events'
 import { event, service } from 'tidemark'
 import { memory, memoryBroker, memoryView } from 'tidemark/memory'
 import { z } from 'zod'
@@ -9,8 +10,8 @@ const OrderPlaced = event('OrderPlaced', {
 })
 
 const database = memory()
-let told: () => void
-const alarm = new Promise<void>((resolve) => (told = resolve))
+const told = new EventEmitter()
+const [alarm, allClear] = [once(told, 'warning'), once(told, 'info')]
 
 // #region consume
 const billing = service('billing', {
@@ -19,7 +20,7 @@ const billing = service('billing', {
   consumer: { retry: { maxAttempts: 1 }, owner: 'payments team', runbook: 'https://wiki.example/billing' },
   notify: ({ severity, title, owner }) => {
     console.log(`${severity} for the ${owner}: ${title}`)
-    told()
+    told.emit(severity)
   },
   alerts: { everyMs: 20 },
 })
@@ -52,6 +53,7 @@ const edited = await billing.deadLetters.edit(letter!.context.id, { event: Order
 console.log(`${edited.state}, edited ${edited.edits} time`)
 // #endregion mend
 
+await allClear
 await billing.settled()
 console.log('handled:', database.entries())
 await billing.stop()
