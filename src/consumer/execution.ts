@@ -26,8 +26,6 @@ export type ExecutionOutcome =
   | { readonly outcome: 'failed'; readonly call: Call; readonly error: unknown }
   /** Handlers take too long, and are not waited for. `call`: the one that does, where it ran alone. */
   | { readonly outcome: 'overdue'; readonly call: Call | null }
-  /** `ExecutionSettings.failed` wanted it. */
-  | { readonly outcome: 'stopped' }
 
 /** What to do about a message whose handler failed, with nothing left behind. */
 export type AfterFailure =
@@ -37,8 +35,6 @@ export type AfterFailure =
   | 'queue'
   /** It is done with, and others of its key go on. */
   | 'go on'
-  /** Give up the batch. */
-  | 'stop'
 
 /** What an execution needs of its surroundings. */
 export interface ExecutionSettings {
@@ -330,11 +326,6 @@ export class Execution implements TransactionWatch {
     const task = call.tasks[0]!
     const then = this.#settings.failed(task, call.tries, error)
     if (then === 'again') return this.#putBehind({ ...call, tries: call.tries + 1 })
-    if (then === 'stop') {
-      this.#stopped = { outcome: 'stopped' }
-      this.#settings.run.abort()
-      return
-    }
     this.#failed.add(task)
     if (then === 'queue') for (const key of call.keys) this.#waitingKeys.add(key)
   }

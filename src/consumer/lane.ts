@@ -157,6 +157,11 @@ export class Lane {
     this.#failing = { offset: first, failure }
   }
 
+  /** The breaker is open. When it closes, it is one message first, so that something is done before it may open again. */
+  held(): void {
+    this.#size.shrink(1)
+  }
+
   /** No room for what waits: less at once, and then, when it is one message, a pause. */
   full(order: BatchOrder, now: Moment): void {
     if (order.entries.length > 1) return this.#size.shrink(order.entries.length)

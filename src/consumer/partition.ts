@@ -188,6 +188,8 @@ export class Partition {
         if (this.phase === 'draining') return this.#reload(lane)
         return [{ do: 'wake', afterMs: lane.notBefore - now.elapsed }]
       case 'held':
+        lane.held()
+        break
       case 'dropped':
         break
     }

@@ -104,7 +104,7 @@ class BatchRun {
       marks: manner === 'one by one' || calls.length === 1,
       timeoutMs: (handler) => handler.timeoutMs ?? this.#settings.timeoutMs,
       failed: (task, tries, error) => verdicts.failed(task, tries, error),
-      succeeded: (handler) => this.#settings.breaker?.succeeded(handler.name),
+      succeeded: (handler) => verdicts.succeeded(handler),
     })
     const done = await Promise.race([execution.run(), gone])
     // A handler may wait for ever; who gave the partition up does not wait for it.
@@ -114,17 +114,15 @@ class BatchRun {
       return { outcome: 'dropped' }
     }
     if (execution.isLate) await batch.rollBack('at once')
-    if (done.outcome !== 'done') return this.#undone(done, batch, verdicts)
+    if (done.outcome !== 'done') return this.#undone(done, batch)
     const exclusive = calls.every((call) => call.exclusive)
     return this.#commit(batch, { ...done, tasks, verdicts, manner, exclusive })
   }
 
-  #undone(done: Exclude<ExecutionOutcome, { outcome: 'done' }>, batch: BatchTransaction, verdicts: Verdicts): BatchResult | null {
+  #undone(done: Exclude<ExecutionOutcome, { outcome: 'done' }>, batch: BatchTransaction): BatchResult | null {
     switch (done.outcome) {
       case 'abandoned':
         return this.#abandoned(done.by, batch)
-      case 'stopped':
-        return verdicts.held!
       case 'overdue':
         if (done.call === null) return this.#abandoned(null, batch)
         return failedFrom(done.call.tasks, failureOf(overdue(done.call.handler.timeoutMs ?? this.#settings.timeoutMs)))
@@ -175,7 +173,9 @@ class BatchRun {
     const { verdicts, publish } = done
     const { hopeless, nextOffset } = this.#plan
     const waiting = [...this.#plan.queue, ...done.held.map(({ entry }) => entry.record)]
-    if (hopeless !== null && verdicts.condemn(hopeless, waiting) === 'stop') return verdicts.held!
+    if (hopeless !== null) verdicts.condemn(hopeless, waiting)
+    const held = verdicts.held()
+    if (held !== null) return held
     const handled = done.tasks.filter((task) => !done.failed.has(task) && !done.held.includes(task))
     const end: BatchEnd = {
       position: this.#order.position,

@@ -11,26 +11,30 @@ import type { Handler } from './handler.ts'
 import type { Hopeless, Task } from './plan.ts'
 import type { DeadLetter, Parking } from './port.ts'
 
-interface Charged {
-  readonly handler: Handler | null
-  readonly failure: Failure
-  readonly record: LogRecord
-}
+/** What becomes of a message that failed, as long as it is its own fault. */
+type Verdict = { readonly handler: Handler | null; readonly failure: Failure } & (
+  { readonly park: Parking; readonly letter: null } | { readonly park: null; readonly letter: DeadLetter }
+)
 
 /** What becomes of the messages of one run of a batch that fail in it. Counts only if the run commits. */
 export class Verdicts {
-  readonly parked: Parking[] = []
-  readonly buried: DeadLetter[] = []
-  /** The breaker is open, and the batch is not to commit. */
-  held: Extract<BatchResult, { outcome: 'held' }> | null = null
   readonly #settings: BatchSettings
   readonly #order: BatchOrder
-  readonly #charged: Charged[] = []
+  readonly #succeeded = new Set<string>()
+  #verdicts: Verdict[] = []
   #again = 0
 
   constructor(settings: BatchSettings, order: BatchOrder) {
     this.#settings = settings
     this.#order = order
+  }
+
+  get parked(): readonly Parking[] {
+    return this.#verdicts.flatMap(({ park }) => park ?? [])
+  }
+
+  get buried(): readonly DeadLetter[] {
+    return this.#verdicts.flatMap(({ letter }) => letter ?? [])
   }
 
   /** Keys that wait from now on, base64. */
@@ -39,86 +43,96 @@ export class Verdicts {
     return waiting.flatMap(({ record: { key } }) => (key === null ? [] : [key.toString('base64')]))
   }
 
+  succeeded(handler: Handler): void {
+    this.#succeeded.add(handler.name)
+  }
+
   failed({ entry, handler }: Task, tries: number, error: unknown): AfterFailure {
     const failure = failureOf(error)
-    if (
-      failure.is !== 'poison' &&
-      failure.laterMs === null &&
-      tries <= this.#policy(handler).immediate &&
-      !this.#settings.breaker?.isOpen
-    ) {
+    const mayPass = failure.is !== 'poison' && failure.laterMs === null && this.#settings.breaker?.isOpen !== true
+    if (mayPass && tries <= this.#policy(handler).immediate) {
       this.#again += 1
       return 'again'
     }
-    return this.#settle(entry, handler, failure)
+    return this.#judge(entry, handler, failure)
   }
 
   /** A message that was not run. `waiting` takes it where an earlier one of its key waits. */
-  condemn({ entry, handler, error }: Hopeless, waiting: LogRecord[]): AfterFailure {
+  condemn({ entry, handler, error }: Hopeless, waiting: LogRecord[]): void {
     const { key } = entry.record
-    if (key !== null && this.parkedKeys.includes(key.toString('base64'))) {
-      waiting.push(entry.record)
-      return 'queue'
-    }
+    if (key !== null && this.parkedKeys.includes(key.toString('base64'))) return void waiting.push(entry.record)
     const failure = this.#order.verdict ?? failureOf(error)
     // Nobody can say what it is, so nobody will.
-    return this.#settle(entry, handler, handler === null ? { ...failure, is: 'poison' } : failure)
+    this.#judge(entry, handler, handler === null ? { ...failure, is: 'poison' } : failure)
   }
 
-  /** The run has committed: keys that failed in it are remembered, in case it turns out not to have been their fault. */
+  /**
+   * Is it the messages' fault? Where others of the same handler succeeded in the same run, it is. Else the breaker says so; if it is not, the run must not
+   * commit, but for a probe, which waits uncharged where it would keep others from being probed.
+   */
+  held(): Extract<BatchResult, { outcome: 'held' }> | null {
+    const { breaker } = this.#settings
+    if (breaker === null) return null
+    const isProbe = breaker.isOpen
+    for (const name of this.#succeeded) breaker.succeeded(name)
+    let held: Failure | null = null
+    this.#verdicts = this.#verdicts.map((verdict) => {
+      const { handler, failure } = verdict
+      if (handler === null || failure.laterMs !== null || this.#succeeded.has(handler.name) || !this.#opens(handler.name, verdict))
+        return verdict
+      if (!isProbe || failure.is === 'transient' || failure.is === 'fenced') {
+        held ??= failure
+        return verdict
+      }
+      const { record } = verdict.park ?? verdict.letter
+      return { handler, failure, park: { record, reason: failure.reason, attempts: [], afterMs: 0 }, letter: null }
+    })
+    return held === null ? null : { outcome: 'held', failure: held }
+  }
+
+  /** The run has committed. */
   committed(): void {
     const { tally } = this.#settings
     const { group, topic, partition } = this.#order.lane
     tally.immediateRetries += this.#again
-    tally.retries += this.#charged.length
-    for (const { failure, record } of this.#charged) {
-      channels.consumerRetry.publish({ group, topic, partition, offset: record.offset, attempt: 1, errorClass: failure.errorClass })
-    }
-    for (const { record, attempts, afterMs } of this.parked) {
-      const handler = this.#charged.find((one) => one.record === record)?.handler?.name ?? ''
-      this.#settings.onParked({ handler, partition: this.#order.lane, record, afterMs, charged: attempts.length > 0 })
-    }
-  }
-
-  #settle(entry: Entry, handler: Handler | null, failure: Failure): AfterFailure {
-    const { record } = entry
-    if (failure.laterMs !== null) return this.#park(entry, failure, [], failure.laterMs)
-    const { clock, breaker } = this.#settings
-    if (handler !== null && breaker !== null) {
-      const probing = breaker.isOpen
-      const key = record.key === null ? `offset ${record.offset}` : record.key.toString('base64')
-      const signature = `${failure.errorClass} ${failure.frame ?? ''}`
-      const charge = breaker.failed(
-        { handler: handler.name, is: failure.is, errorClass: failure.errorClass, signature, key, first: true },
-        clock.elapsed(),
-        clock.random(),
-      )
-      if (charge === 'hold' && probing && failure.is !== 'transient' && failure.is !== 'fenced')
-        // A probe that fails for what may be its own fault makes room for the next one.
-        return this.#park(entry, failure, [], 0)
-      if (charge === 'hold') {
-        this.held = { outcome: 'held', failure }
-        return 'stop'
+    for (const { handler, failure, park, letter } of this.#verdicts) {
+      const { record, attempts } = park ?? letter
+      if (failure.is !== 'poison' && attempts.length > 0) {
+        tally.retries += 1
+        channels.consumerRetry.publish({ group, topic, partition, offset: record.offset, attempt: 1, errorClass: failure.errorClass })
       }
+      if (park === null) continue
+      const { afterMs } = park
+      this.#settings.onParked({ handler: handler?.name ?? '', partition: this.#order.lane, record, afterMs, charged: attempts.length > 0 })
     }
-    return this.#charge(entry, handler, failure)
   }
 
-  #charge(entry: Entry, handler: Handler | null, failure: Failure): AfterFailure {
+  #opens(handler: string, { failure: { is, errorClass, frame }, park, letter }: Verdict): boolean {
+    const { breaker, clock } = this.#settings
+    const { record } = park ?? letter
+    const key = record.key === null ? `offset ${record.offset}` : record.key.toString('base64')
+    const failure = { handler, is, errorClass, signature: `${errorClass} ${frame ?? ''}`, key, first: true }
+    return breaker!.failed(failure, clock.elapsed(), clock.random()) === 'hold'
+  }
+
+  #judge(entry: Entry, handler: Handler | null, failure: Failure): AfterFailure {
     const { clock } = this.#settings
+    const { record } = entry
+    const { reason } = failure
+    if (failure.laterMs !== null) {
+      this.#verdicts.push({ handler, failure, park: { record, reason, attempts: [], afterMs: failure.laterMs }, letter: null })
+      return 'queue'
+    }
     const now = clock.now()
-    const attempts = [{ at: now, error: failure.reason }]
+    const attempts = [{ at: now, error: reason }]
     const step = nextStep(this.#policy(handler), { is: failure.is, attempts: 1, firstFailedAt: now, now, random: clock.random() })
-    if (failure.is !== 'poison') this.#charged.push({ handler, failure, record: entry.record })
-    if (step.do === 'park') return this.#park(entry, failure, attempts, step.afterMs)
+    if (step.do === 'park') {
+      this.#verdicts.push({ handler, failure, park: { record, reason, attempts, afterMs: step.afterMs }, letter: null })
+      return 'queue'
+    }
     const letter = deadLetterOf(entry, handler, failure, attempts, { ...this.#settings, group: this.#order.lane.group })
-    this.buried.push(letter)
+    this.#verdicts.push({ handler, failure, park: null, letter })
     return letter.policy === 'block' ? 'queue' : 'go on'
-  }
-
-  #park({ record }: Entry, { reason }: Failure, attempts: Parking['attempts'], afterMs: number): AfterFailure {
-    this.parked.push({ record, reason, attempts, afterMs })
-    return 'queue'
   }
 
   #policy(handler: Handler | null): BatchSettings['retry'] {

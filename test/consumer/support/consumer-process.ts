@@ -18,6 +18,7 @@ const database = new PostgresDatabase({ connectionString: settings.url, maxConne
 const broker = new PostgresBroker({ connectionString: settings.log, maxConnections: 6 })
 
 const handler = onMessage(Counted, async ({ id, data }, { tx }) => {
+  if (data.key === 'bad' && data.n === 2 && settings.isDeadly === true) process.kill(process.pid, 'SIGKILL')
   if (data.key === 'bad' && data.n === 2) throw new Error('poison')
   await tx.query(insertEffect, [id, data.key, data.n])
 })

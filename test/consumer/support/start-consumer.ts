@@ -9,6 +9,8 @@ export interface ConsumerProcessSettings {
   readonly sessionTimeoutMs?: number
   /** Its handler inserts into `once`, says `inserted`, and waits for `go on`. */
   readonly waits?: boolean
+  /** Its handler ends the process at the second message of the key `bad`. */
+  readonly isDeadly?: boolean
 }
 
 /**

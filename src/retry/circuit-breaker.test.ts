@@ -1,0 +1,91 @@
+import { expect, test } from 'vitest'
+import { type BreakerFailure, CircuitBreaker, defaultBreakerPolicy } from './index.ts'
+
+function breaker(): { machine: CircuitBreaker; told: string[]; fail(key: string, more?: Partial<BreakerFailure>, now?: number): string } {
+  const told: string[] = []
+  const machine = new CircuitBreaker(defaultBreakerPolicy, {
+    opened: ({ errorClass }) => told.push(`opened by ${errorClass}`),
+    closed: () => told.push('closed'),
+    succeeded: (handler) => told.push(`${handler} succeeded`),
+  })
+  const failure = { handler: 'h', is: 'bug', errorClass: 'Error', signature: 'Error at x', first: true } as const
+  return { machine, told, fail: (key, more = {}, now = 0) => machine.failed({ ...failure, key, ...more }, now, 1) }
+}
+
+test('an outage opens it at the third key in a row, whatever the errors look like', () => {
+  const { machine, told, fail } = breaker()
+  const outage = (signature: string) => ({ is: 'transient' as const, signature })
+  expect([fail('a', outage('1')), fail('a', outage('2')), fail('b', outage('3')), fail('c', outage('4'))]).toEqual([
+    'charge',
+    'charge',
+    'charge',
+    'hold',
+  ])
+  expect(machine.isOpen).toBe(true)
+  expect(told).toEqual(['opened by Error'])
+})
+
+test('other failures open it at ten keys alike, and poison at a hundred', () => {
+  const { machine, fail } = breaker()
+  for (let key = 0; key < 9; key++) expect(fail(`k${key}`)).toBe('charge')
+  for (let key = 0; key < 9; key++) expect(fail(`k${key}`, { signature: 'another' })).toBe('charge')
+  for (let key = 0; key < 99; key++) expect(fail(`k${key}`, { is: 'poison', signature: 'poison' })).toBe('charge')
+  expect(fail('one more')).toBe('hold')
+  expect(machine.cause).toMatchObject({ handler: 'h', signature: 'Error at x' })
+})
+
+test('a success between them makes them failures of their own messages', () => {
+  const { machine, fail } = breaker()
+  for (let round = 0; round < 50; round++) {
+    expect(fail(`a${round}`, { is: 'transient' })).toBe('charge')
+    expect(fail(`b${round}`, { is: 'transient' })).toBe('charge')
+    machine.succeeded('h')
+  }
+  expect(machine.isOpen).toBe(false)
+})
+
+test('a success of another handler says nothing', () => {
+  const { machine, fail } = breaker()
+  for (const key of ['a', 'b', 'c']) {
+    machine.succeeded('other')
+    fail(key, { is: 'transient' })
+  }
+  expect(machine.isOpen).toBe(true)
+  machine.succeeded('other')
+  expect(machine.isOpen).toBe(true)
+})
+
+test('messages that are known to fail never open it, nor does work that was taken away', () => {
+  const { machine, fail } = breaker()
+  for (let key = 0; key < 200; key++) {
+    fail(`k${key}`, { first: false, is: 'transient' })
+    fail(`k${key}`, { is: 'fenced' })
+  }
+  expect(machine.isOpen).toBe(false)
+})
+
+test('while it is open nothing runs but a probe now and then, later and later; the first success closes it', () => {
+  const { machine, told, fail } = breaker()
+  for (const key of ['a', 'b', 'c']) fail(key, { is: 'transient' })
+  expect(machine.permit(999)).toEqual({ allow: 'none', untilMs: 1_000 })
+  const pauses: number[] = []
+  for (let now = 0, probes = 0; probes < 6; probes++) {
+    const permit = machine.permit(now)
+    expect(permit.allow).toBe('none')
+    const until = permit.allow === 'none' ? permit.untilMs : 0
+    pauses.push(until - now)
+    now = until
+    expect(machine.permit(now)).toEqual({ allow: 'probe' })
+    expect(fail('a', { is: 'transient', first: false }, now)).toBe('hold')
+  }
+  expect(pauses).toEqual([1_000, 2_000, 4_000, 8_000, 10_000, 10_000])
+  machine.succeeded('h')
+  expect(machine.permit(0)).toEqual({ allow: 'all' })
+  expect(told).toEqual(['opened by Error', 'h succeeded', 'closed'])
+})
+
+test('errors whose places are all different do not fill the memory', () => {
+  const { machine, fail } = breaker()
+  for (let n = 0; n < 100_000; n++) fail(`k${n}`, { signature: `place ${n}` })
+  expect(machine.isOpen).toBe(false)
+})

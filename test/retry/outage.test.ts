@@ -1,0 +1,166 @@
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type HandlerContext, onMessage } from '../../src/consumer/index.ts'
+import type { Message } from '../../src/message/index.ts'
+import {
+  Counted,
+  byKey,
+  consumerDatabase,
+  countedRecord,
+  insertEffect,
+  memoryTopic,
+  sequence,
+  settledAll,
+} from '../consumer/support/consumer-database.ts'
+import { until } from '../support/until.ts'
+
+const { consume, effects, rows } = await consumerDatabase('outage')
+
+const heard: { readonly what: string; readonly handler: string }[] = []
+const hear = (fact: unknown): void => void heard.push(fact as (typeof heard)[number])
+afterEach(() => unsubscribe('tidemark:consumer:breaker', hear))
+
+beforeEach(async () => {
+  subscribe('tidemark:consumer:breaker', hear)
+  heard.length = 0
+  await rows(
+    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+  )
+})
+
+type Counting = Message<{ readonly key: string; readonly n: number }>
+const counting = (trouble: (message: Counting, context: HandlerContext) => unknown) =>
+  onMessage(Counted, async (message, context) => {
+    await trouble(message, context)
+    await context.tx.query(insertEffect, [message.id, message.data.key, message.data.n])
+  })
+
+const keys = sequence(12).map((k) => `k${k}`)
+const all = (count: number) => sequence(count).flatMap((n) => keys.map((key) => countedRecord(key, n)))
+const quick = { maxAttempts: 2, baseDelayMs: 1, maxDelayMs: 5 }
+const breaker = { probeAfterMs: 20, maxProbeAfterMs: 50 }
+const letters = () => rows('select from tidemark.dead_letter')
+
+test('a downstream that is away pauses the consumer: nothing is charged or dead-lettered, and then it catches up', async () => {
+  const { broker, send } = await memoryTopic(1)
+  // A real server that is down at first: nobody listens on its port.
+  const server = createServer((_, response) => response.end('ok'))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as AddressInfo
+  await new Promise((resolve) => server.close(resolve))
+  let calls = 0
+  const calling = counting(async (_, { signal }) => {
+    calls += 1
+    const response = await fetch(`http://127.0.0.1:${port}/`, { signal })
+    await response.text()
+  })
+  await send(all(5))
+  await using consumer = consume(broker, [calling], { lanes: 3, retry: quick, breaker })
+  await until('the breaker is open', () => consumer.status().breaker !== null)
+  expect(consumer.status().breaker).toEqual({ handler: 'Counted', errorClass: 'TypeError' })
+  const before = calls
+  await until('it has probed more than a few times', () => calls > before + 10)
+  expect(calls).toBeLessThan(200)
+  expect(await effects()).toEqual([])
+  expect(await letters()).toEqual([])
+  expect(await rows('select attempts from tidemark.parked_key where attempts > 0 and lease is null')).toEqual([])
+  await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
+  try {
+    await settledAll(consumer, broker)
+    const done = byKey(await effects())
+    for (const key of keys) expect(done.get(key)).toEqual(sequence(5))
+    expect(await letters()).toEqual([])
+    expect(consumer.status().breaker).toBeNull()
+    expect(heard.map(({ what }) => what)).toEqual(['opened', 'closed'])
+  } finally {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  }
+})
+
+test('so does a fault of the code that every key meets, after a few of them', async () => {
+  const { broker, send } = await memoryTopic(1)
+  let isBroken = true
+  let runs = 0
+  const broken = counting(() => {
+    runs += 1
+    if (isBroken) throw new TypeError('undefined is not a function')
+  })
+  await send(all(5))
+  await using consumer = consume(broker, [broken], {
+    lanes: 2,
+    retry: { ...quick, maxAttempts: 3 },
+    breaker,
+  })
+  await until('the breaker is open', () => consumer.status().breaker !== null)
+  const before = runs
+  // More runs than all attempts, if they were counted.
+  await until('it has probed again and again', () => runs > before + 40)
+  expect(await letters()).toEqual([])
+  isBroken = false
+  await settledAll(consumer, broker)
+  const done = byKey(await effects())
+  for (const key of keys) expect(done.get(key)).toEqual(sequence(5))
+  expect(await letters()).toEqual([])
+})
+
+test('keys that fail beside others that succeed are charged by themselves, and never open it', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const failing = counting(({ data }) => {
+    if (Number(data.key.slice(1)) % 2 === 1) throw Object.assign(new Error('away for this customer'), { code: 'ECONNREFUSED' })
+  })
+  await send(all(4))
+  await using consumer = consume(broker, [failing], { lanes: 1, retry: quick, breaker, batch: { maxMessages: 12 } })
+  await settledAll(consumer, broker)
+  const done = byKey(await effects())
+  for (const key of keys) expect(done.get(key)).toEqual(Number(key.slice(1)) % 2 === 1 ? undefined : sequence(4))
+  expect(await letters()).toHaveLength(6)
+})
+
+test('good messages behind many bad ones are reached by probes, which do not wait for each other', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const failing = counting(({ data }) => {
+    if (data.key.startsWith('bad')) throw new Error('never')
+  })
+  await send([...sequence(30).map((n) => countedRecord(`bad${n}`, 0)), ...all(2)])
+  await using consumer = consume(broker, [failing], { lanes: 1, retry: quick, breaker })
+  await settledAll(consumer, broker)
+  const done = byKey(await effects())
+  for (const key of keys) expect(done.get(key)).toEqual(sequence(2))
+  // Once others succeed, those that do not are charged.
+  expect(await letters()).toHaveLength(30)
+})
+
+test('without a breaker everything is charged by itself', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const failing = counting(() => {
+    throw Object.assign(new Error('away'), { code: 'ECONNREFUSED' })
+  })
+  await send(all(1))
+  await using consumer = consume(broker, [failing], { retry: quick, breaker: false })
+  await settledAll(consumer, broker)
+  expect(await letters()).toHaveLength(12)
+})
+
+test('a handler that never returns fails by its time limit, its signal is aborted, and its neighbours go on', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const aborted: unknown[] = []
+  const stuck = counting(async ({ data }, { tx, signal }) => {
+    await tx.query('select 1')
+    if (data.key !== 'k3' || data.n !== 1) return
+    await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason as Error)))
+      .catch((error: unknown) => aborted.push(error))
+      .then(() => new Promise(() => undefined))
+  })
+  await send(all(3))
+  await using consumer = consume(broker, [stuck], { lanes: 2, retry: quick, timeoutMs: 150, drainMs: 200 })
+  await settledAll(consumer, broker)
+  const done = byKey(await effects())
+  for (const key of keys) expect(done.get(key)).toEqual(key === 'k3' ? [0] : sequence(3))
+  expect(await rows('select error_class, retry_count from tidemark.dead_letter')).toEqual([
+    { error_class: 'HANDLER_TIMEOUT', retry_count: 2 },
+  ])
+  expect(aborted.length).toBeGreaterThan(1)
+})
