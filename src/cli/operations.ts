@@ -1,6 +1,7 @@
 import { redriveKind } from '../dead-letter/index.ts'
 import type { PostgresDatabase } from '../drivers/postgres/database.ts'
 import { PostgresDeadLetterStore } from '../drivers/postgres/postgres-dead-letter-store.ts'
+import { PostgresInboxStore } from '../drivers/postgres/postgres-inbox-store.ts'
 import { PostgresOperationStore } from '../drivers/postgres/postgres-operation-store.ts'
 import { Audit, type Asked, type OperationKind, type OperationStore, Operations } from '../operation/index.ts'
 import type { EventDefinition } from '../message/event.ts'
@@ -20,7 +21,8 @@ export interface OperationDesk {
 /** Kinds that the command line knows to work on. */
 function operationKinds(database: PostgresDatabase, schema: string, definitions: readonly EventDefinition[]): readonly OperationKind[] {
   const store = (): Promise<PostgresDeadLetterStore> => Promise.resolve(new PostgresDeadLetterStore({ database, schema }))
-  return [redriveKind({ store, definitions: () => definitions })]
+  const horizon = { inbox: () => Promise.resolve(new PostgresInboxStore({ database, schema })) }
+  return [redriveKind({ store, definitions: () => definitions, horizon })]
 }
 
 /** Runs `work` on the operations of the database that the flags name. `definitions`: of the events that are consumed, if they are known. */

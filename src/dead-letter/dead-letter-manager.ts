@@ -1,5 +1,6 @@
 import { TidemarkError } from '../errors.ts'
 import type { EventDefinition } from '../message/event.ts'
+import { type RedriveHorizon, beyondHorizon, beyondHorizonReason } from './beyond-horizon.ts'
 import { redriveConflict, unknownLetter } from './conflict.ts'
 import { type DeadLetterMessage, deadLetterMessage } from './dead-letter-message.ts'
 import { type EditOptions, editLetter } from './edit-letter.ts'
@@ -28,6 +29,13 @@ export interface DeadLetterManagerOptions {
   readonly store: () => Promise<DeadLetterStore>
   /** Who is noted as the one who did it. @default 'application' */
   readonly actor?: string
+  /** Refuses letters of which nobody can tell whether a copy was handled. @default none is */
+  readonly horizon?: RedriveHorizon
+}
+
+export interface ReplayOptions {
+  /** Those beyond the dedup horizon, too. @default false */
+  readonly force?: boolean
 }
 
 /** Letters of one key in one transaction; those of a larger one go in several, in their order. */
@@ -40,9 +48,11 @@ const mostAtOnce = 1_000
 export class DeadLetterManager {
   readonly #store: () => Promise<DeadLetterStore>
   readonly #actor: string
+  readonly #horizon: RedriveHorizon | undefined
 
-  constructor({ store, actor = 'application' }: DeadLetterManagerOptions) {
+  constructor({ store, actor = 'application', horizon }: DeadLetterManagerOptions) {
     this.#store = store
+    this.#horizon = horizon
     this.#actor = actor
   }
 
@@ -75,12 +85,17 @@ export class DeadLetterManager {
 
   /**
    * Gives one letter back to its consumer: by the letter's id, or the message's where one consumer group alone could not handle it. Rejects with
-   * `DEAD_LETTER_UNKNOWN`, and with `DEAD_LETTER_CONFLICT` for a letter that cannot go, with the reason.
+   * `DEAD_LETTER_UNKNOWN`, with `DEAD_LETTER_CONFLICT` for a letter that cannot go, with the reason, and with `HORIZON_EXCEEDED` for one whose copies the inbox
+   * may have forgotten, unless that is forced.
    */
-  async replay(id: number | string): Promise<void> {
+  async replay(id: number | string, options: ReplayOptions = {}): Promise<void> {
     const store = await this.#store()
     const found = await idOf(store, id)
     if (found === null) throw unknownLetter(id)
+    if ((await this.#beyondHorizon(store, [found], options)).has(found))
+      throw new TidemarkError('HORIZON_EXCEEDED', `The dead letter ${found} was not given back: ${beyondHorizonReason}`, {
+        details: { id: found },
+      })
     const [outcome] = await store.redrive([{ id: found }], { actor: this.#actor })
     if (outcome!.outcome === 'redriven') return
     throw outcome!.reason === 'unknown' ? unknownLetter(id) : redriveConflict(found, outcome!.reason)
@@ -113,20 +128,38 @@ export class DeadLetterManager {
 
   /**
    * Gives all letters of a filter back, each key in its order, and returns how many went. The set is fixed at the start: what dies meanwhile, once more
-   * or for the first time, is not in it. Letters that others redrive, discard or change meanwhile are left out.
+   * or for the first time, is not in it. Letters that others redrive, discard or change meanwhile are left out, and so are those beyond the dedup horizon,
+   * unless that is forced.
    */
-  async replayAll({ eventType, ...filter }: ReplayFilter = {}): Promise<number> {
+  async replayAll({ eventType, ...filter }: ReplayFilter = {}, options: ReplayOptions = {}): Promise<number> {
     const store = await this.#store()
     const chosen: LetterRef[] = []
     const types = eventType === undefined ? {} : { types: [eventType] }
     // Read to its end first: a pool of one connection could not do both at once.
     for await (const page of store.select({ ...filter, ...types })) chosen.push(...page)
+    const beyond = await this.#beyondHorizon(
+      store,
+      chosen.map(({ id }) => id),
+      options,
+    )
     let replayed = 0
     for (const letters of ofOneKey(chosen)) {
-      const outcomes = await store.redrive(letters, { actor: this.#actor })
+      const fine = letters.filter(({ id }) => !beyond.has(id))
+      if (fine.length === 0) continue
+      const outcomes = await store.redrive(fine, { actor: this.#actor })
       replayed += outcomes.filter(({ outcome }) => outcome === 'redriven').length
     }
     return replayed
+  }
+
+  async #beyondHorizon(store: DeadLetterStore, ids: readonly number[], { force = false }: ReplayOptions): Promise<ReadonlySet<number>> {
+    if (force || this.#horizon === undefined) return new Set()
+    const beyond = new Set<number>()
+    for (let from = 0; from < ids.length; from += mostAtOnce) {
+      const { letters } = await store.list({ ids: ids.slice(from, from + mostAtOnce), archived: 'any' }, { limit: mostAtOnce })
+      for (const id of await beyondHorizon(store, letters, this.#horizon)) beyond.add(id)
+    }
+    return beyond
   }
 }
 

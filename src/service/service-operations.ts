@@ -1,4 +1,4 @@
-import { redriveKind } from '../dead-letter/index.ts'
+import { type RedriveHorizon, redriveKind } from '../dead-letter/index.ts'
 import { failureOf } from '../retry/failure.ts'
 import type { EventDefinition } from '../message/index.ts'
 import {
@@ -24,16 +24,22 @@ export interface ServiceOperations {
 /** Before the service is open: the first use opens it. */
 export function lazyOperations(
   open: () => Promise<OpenService>,
-  { authorize, consumer, operations: { kinds: own = [] } = {} }: ServiceOptions,
+  options: ServiceOptions,
   definitions: () => readonly EventDefinition[],
   onReady: () => void,
 ): ServiceOperations {
   const store = lazyStore(async () => (await open()).database.operations)
-  const named = consumer?.idempotencyId === undefined ? {} : { idempotencyId: consumer.idempotencyId }
-  const horizon = { ...named, inbox: async () => (await open()).database.inbox }
+  const { authorize, operations: { kinds: own = [] } = {} } = options
+  const horizon = redriveHorizon(options, open)
   const kinds = [redriveKind({ store: async () => (await open()).database.deadLetters, definitions, horizon }), ...own]
   const audit = new Audit({ store, ...(authorize === undefined ? {} : { authorize }) })
   return { operations: new Operations({ store, kinds, audit, onReady }), audit, kinds }
+}
+
+/** What tells which dead letters nobody can vouch for. */
+export function redriveHorizon({ consumer }: ServiceOptions, open: () => Promise<OpenService>): RedriveHorizon {
+  const inbox = async (): Promise<OpenService['database']['inbox']> => (await open()).database.inbox
+  return consumer?.idempotencyId === undefined ? { inbox } : { inbox, idempotencyId: consumer.idempotencyId }
 }
 
 function lazyStore(store: () => Promise<OperationStore>): OperationStore {

@@ -15,6 +15,7 @@ import type { Row, Transaction } from '../message/transaction.ts'
 import type { Audit, OperationRunner, Operations } from '../operation/index.ts'
 import { type ServiceOptions, checkConsume, checkService } from './options.ts'
 import { type PublishEntry, Publisher } from './publisher.ts'
+import { redriveHorizon } from './service-operations.ts'
 import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
 import { type OpenService, flowOf, openService, topicsByGroup } from './open-service.ts'
 import { type LagOptions, type PartitionLag, partitionLags } from './partition-lag.ts'
@@ -78,7 +79,11 @@ export class Service implements Flowing, AsyncDisposable {
     this.name = name
     this.#options = options
     this.#publisher = new Publisher(options.source ?? name)
-    this.deadLetters = new DeadLetterManager({ store: async () => (await this.#open()).database.deadLetters, actor: name })
+    this.deadLetters = new DeadLetterManager({
+      store: async () => (await this.#open()).database.deadLetters,
+      actor: name,
+      horizon: redriveHorizon(options, () => this.#open()),
+    })
     const definitions = (): readonly EventDefinition[] => this.#consumptions.map(({ handler }) => handler.definition)
     this.#operations = lazyOperations(
       () => this.#open(),

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { event, service, settled } from 'tidemark'
-import { editLetter } from 'tidemark/dead-letter'
-import { PostgresDatabase, PostgresDeadLetterStore, postgres, postgresBroker } from 'tidemark/postgres'
+import { DeadLetterManager, editLetter } from 'tidemark/dead-letter'
+import { PostgresDatabase, PostgresDeadLetterStore, PostgresInboxStore, postgres, postgresBroker } from 'tidemark/postgres'
 import { z } from 'zod'
 import { testDatabase } from '../support/postgres.ts'
 
@@ -133,4 +133,21 @@ test('replayAll gives back what a filter finds, and says how many', async () => 
   expect(await deadLetters.getDeadLetterStats()).toMatchObject({ totalCount: 0, oldestMessage: undefined })
   expect(await deadLetters.peek()).toEqual([])
   expect(await deadLetters.peek({ states: ['redriven'] })).toHaveLength(4)
+})
+
+test('a replay leaves alone what came before the oldest id that is remembered, unless it is forced', async () => {
+  await database.query(
+    `update tidemark.inbox_rotation set current = 1, previous = 0, since = now(), began = array[now(), now(), null, null]`,
+  )
+  await database.query(
+    `insert into tidemark.dead_letter (group_name, topic, topic_id, partition, log_offset, log_time, key, headers, policy, error_class, reason, attempts)
+     select group_name, topic, topic_id, partition, -1, now() - interval '30 days', 'foreign', '[["ce_id","m-1"],["ce_source","/legacy"]]', 'skip', 'Error', 'no', '[]'
+     from tidemark.consumer_position limit 1`,
+  )
+  const id = await idOf('foreign')
+  const manager = new DeadLetterManager({ store: async () => store, horizon: { inbox: async () => new PostgresInboxStore({ database }) } })
+  await expect(manager.replay(id)).rejects.toMatchObject({ code: 'HORIZON_EXCEEDED', details: { id } })
+  await expect(deadLetters.replay(id)).rejects.toMatchObject({ code: 'HORIZON_EXCEEDED' })
+  expect(await manager.replayAll({ ids: [id] })).toBe(0)
+  expect(await manager.replayAll({ ids: [id] }, { force: true })).toBe(1)
 })
