@@ -9,6 +9,7 @@ import { dlqExportCommand } from './commands/dlq-export.ts'
 import { dlqGroupsCommand, dlqListCommand, dlqSearchCommand, dlqShowCommand, dlqStatsCommand } from './commands/dlq-look.ts'
 import { dlqRedriveCommand } from './commands/dlq-redrive.ts'
 import { inboxStatusCommand } from './commands/inbox-status.ts'
+import { eraseCommand } from './commands/erase.ts'
 import { migrateCommand } from './commands/migrate.ts'
 import { opCancelCommand, opListCommand, opPauseCommand, opResumeCommand, opShowCommand, opWatchCommand } from './commands/op.ts'
 import { outboxDiscardCommand, outboxParkedCommand, outboxReleaseCommand } from './commands/outbox-parked.ts'
@@ -47,6 +48,7 @@ export const commands: readonly Command[] = [
   opPauseCommand,
   opResumeCommand,
   opCancelCommand,
+  eraseCommand,
   cdcDebeziumConfigCommand,
 ]
 

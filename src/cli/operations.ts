@@ -1,9 +1,11 @@
 import { redriveKind } from '../dead-letter/index.ts'
-import type { PostgresDatabase } from '../drivers/postgres/database.ts'
+import { PostgresDatabase } from '../drivers/postgres/database.ts'
 import { PostgresDeadLetterStore } from '../drivers/postgres/postgres-dead-letter-store.ts'
 import { PostgresInboxStore } from '../drivers/postgres/postgres-inbox-store.ts'
 import { PostgresOperationStore } from '../drivers/postgres/postgres-operation-store.ts'
-import { Audit, type Asked, type OperationKind, type OperationStore, Operations } from '../operation/index.ts'
+import { LogEraser } from '../drivers/postgres/log/log-eraser.ts'
+import { postgresErasableStores } from '../drivers/postgres/postgres-erasable-stores.ts'
+import { Audit, type Asked, type OperationKind, type OperationStore, Operations, eraseKind } from '../operation/index.ts'
 import type { EventDefinition } from '../message/event.ts'
 import type { CommandContext } from './command.ts'
 import { schemaOf, withDatabase } from './connect.ts'
@@ -19,10 +21,17 @@ export interface OperationDesk {
 }
 
 /** Kinds that the command line knows to work on. */
-function operationKinds(database: PostgresDatabase, schema: string, definitions: readonly EventDefinition[]): readonly OperationKind[] {
+function operationKinds(
+  database: PostgresDatabase,
+  schema: string,
+  definitions: readonly EventDefinition[],
+  log: LogToErase,
+): readonly OperationKind[] {
   const store = (): Promise<PostgresDeadLetterStore> => Promise.resolve(new PostgresDeadLetterStore({ database, schema }))
   const horizon = { inbox: () => Promise.resolve(new PostgresInboxStore({ database, schema })) }
-  return [redriveKind({ store, definitions: () => definitions, horizon })]
+  const stores = postgresErasableStores({ database, schema, ...(log.eraser === null ? {} : { log: log.eraser }) })
+  const erase = eraseKind({ stores, remaining: [...log.remaining, ...alwaysRemaining], origin: 'cli' })
+  return [redriveKind({ store, definitions: () => definitions, horizon }), erase]
 }
 
 /** Runs `work` on the operations of the database that the flags name. `definitions`: of the events that are consumed, if they are known. */
@@ -31,19 +40,54 @@ export function withOperations<T>(
   work: (desk: OperationDesk) => Promise<T>,
   definitions: readonly EventDefinition[] = [],
 ): Promise<T> {
-  return withDatabase(
-    context,
-    (database) => {
-      const schema = schemaOf(context)
-      const store = new PostgresOperationStore({ database, schema })
-      const kinds = operationKinds(database, schema, definitions)
-      const audit = new Audit({ store, origin: 'cli' })
-      return work({ database, schema, store, kinds, audit, operations: new Operations({ store, kinds, audit }) })
-    },
-    // The step under way on some of them, the lease and the watching on others.
-    8,
+  return withLog(context, (log) =>
+    withDatabase(
+      context,
+      (database) => {
+        const schema = schemaOf(context)
+        const store = new PostgresOperationStore({ database, schema })
+        const kinds = operationKinds(database, schema, definitions, log)
+        const audit = new Audit({ store, origin: 'cli' })
+        return work({ database, schema, store, kinds, audit, operations: new Operations({ store, kinds, audit }) })
+      },
+      // The step under way on some of them, the lease and the watching on others.
+      8,
+    ),
   )
 }
+
+const alwaysRemaining: readonly string[] = [
+  'The inbox keeps the ids of handled messages, and nothing else of them; without them repeats would be handled again.',
+  'The key itself stays where its messages stood, with their ids and times.',
+  'Every other service that handles these messages has a database of its own: erase there, too.',
+  'Backups and replicas, and what handlers wrote, are out of reach.',
+]
+
+/** The log, where it can be erased in, and what is to be said where it cannot. */
+interface LogToErase {
+  readonly eraser: LogEraser | null
+  readonly remaining: readonly string[]
+}
+
+/** Opens the log that `--broker` or `BROKER_URL` names. */
+async function withLog<T>({ flags, io }: CommandContext, work: (log: LogToErase) => Promise<T>): Promise<T> {
+  const url = flags.broker ?? io.env.BROKER_URL
+  const { 'broker-schema': schema, 'kafka-options': kafkaOptions } = flags
+  if (typeof kafkaOptions === 'string' || (typeof url === 'string' && url.startsWith('kafka://'))) {
+    return work({ eraser: null, remaining: [kafkaRemains] })
+  }
+  if (typeof url !== 'string' || url === '') return work({ eraser: null, remaining: [logRemains] })
+  const database = new PostgresDatabase({ connectionString: url, maxConnections: 2 })
+  try {
+    return await work({ eraser: new LogEraser({ database, ...(typeof schema === 'string' ? { schema } : {}) }), remaining: [] })
+  } finally {
+    await database.close()
+  }
+}
+
+const logRemains = 'The log of the broker was not looked into: pass --broker URL, or set BROKER_URL.'
+const kafkaRemains =
+  "Kafka keeps what was sent: until the topic's retention has passed, or, where the topic is compacted, until a record with the key and without a value follows and the log is cleaned."
 
 /** Who runs this, and why. Roles are for whoever has a directory of them; on the command line the database's own rights decide. */
 export function askedBy({ flags, io }: CommandContext): Asked {

@@ -8,6 +8,8 @@ export { allowAll } from './actor.ts'
 export type { Actor, AuditDetails, Authorize, Origin, Target } from './actor.ts'
 export { Audit } from './audit.ts'
 export type { Action, AuditEntry, AuditOptions, AuditRecord } from './audit.ts'
+export { eraseKind } from './erase.ts'
+export type { ErasableStore, EraseKindOptions, ErasedKey, ErasureCount, ErasureLine } from './erase.ts'
 export type { IdempotentKind, OperationKind, StepContext, TransactionalKind } from './kind.ts'
 export { defaultSettings, isEnded } from './operation.ts'
 export type {

@@ -5,6 +5,7 @@ import { databaseFlags } from '../flags.ts'
 import { inForeground } from '../foreground.ts'
 import { operationTable, operationText, progressLine } from '../operation-text.ts'
 import { type OperationDesk, askedBy, withOperations } from '../operations.ts'
+import { brokerFlags } from '../relay-broker.ts'
 import { table } from '../table.ts'
 
 const states: readonly OperationState[] = ['planned', 'freezing', 'running', 'paused', 'done', 'failed', 'cancelled']
@@ -66,7 +67,12 @@ export const opResumeCommand: Command = {
   summary: 'Go on with an operation that was paused, has failed, or whose process has died',
   example: 'tidemark op resume 0199a5c2-7f6e-7a11-9d55-0d8a3f1c2b4e',
   arguments: 'OPERATION',
-  flags: { ...databaseFlags, ...actorFlags, detach: { type: 'boolean', help: 'Leave the work to the processes of the service' } },
+  flags: {
+    ...databaseFlags,
+    ...brokerFlags,
+    ...actorFlags,
+    detach: { type: 'boolean', help: 'Leave the work to the processes of the service' },
+  },
   run: (context) =>
     withOperations(context, async (desk) => {
       const { id, state } = await desk.operations.get(idIn(context))

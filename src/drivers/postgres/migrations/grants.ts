@@ -27,6 +27,18 @@ const letters = [
   'select on {schema}.consumer_contact',
 ]
 
+/** What it takes to erase the content of a key's messages. */
+const erasing = [
+  'select, update (payload, headers) on {schema}.outbox',
+  'select on {schema}.relay',
+  'select on {schema}.relay_held',
+  'select on {schema}.relay_discarded',
+  'execute on function {schema}.outbox_shard(text, text, int)',
+  'update (value, headers, reason) on {schema}.dead_letter_edit',
+  'update (text) on {schema}.dead_letter_event',
+  'select, update (response, format, fingerprint) on {schema}.idempotency_key',
+]
+
 const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readonly string[]>>>>> = {
   service: {
     // Never xid or seq: the order of the outbox rests on them.
@@ -67,7 +79,7 @@ const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readon
       'usage on sequence {schema}.idempotency_token',
     ],
     // Whoever runs the command line.
-    operator: [...operations, ...letters],
+    operator: [...operations, ...letters, ...erasing],
   },
   log: {
     broker: [
