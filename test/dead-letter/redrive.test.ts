@@ -14,6 +14,13 @@ async function idAt(group: string, offset: number): Promise<number> {
   return Number(row!.id)
 }
 
+async function waitsForPosition(): Promise<boolean> {
+  const waiting = await rows(
+    `select from pg_stat_activity where wait_event_type = 'Lock' and query like '%holds = holds + 1%' and datname = current_database()`,
+  )
+  return waiting.length === 1
+}
+
 interface KeyRow extends Record<string, unknown> {
   readonly key: string
   readonly messages: number
@@ -59,6 +66,22 @@ where k.group_name = q.group_name and k.topic_id = q.topic_id and k.partition = 
     [group],
   )
 }
+
+test('an operator that freezes in the middle of a redrive keeps the lane waiting for a few seconds only', async () => {
+  const owned = await partition()
+  const id = await idAt(owned.ref.group, await owned.bury('k', 'skip'))
+  const frozen = startProgram(new URL('support/redrive-process.ts', import.meta.url), [url, String(id)], {
+    env: { TIDEMARK_FREEZE_POINT: 'redrive:after-holds' },
+  })
+  await until('it stands still', () => frozen.isFrozen())
+  const from = performance.now()
+  await owned.bury('other', 'skip')
+  expect(performance.now() - from).toBeLessThan(8_000)
+  frozen.signal('SIGCONT')
+  expect((await frozen.ended).code).not.toBe(0)
+  expect((await store.get(id))?.state).toBe('dead')
+  expect(await broken(owned.ref.group)).toEqual([])
+}, 20_000)
 
 test('the row of a key tells after each step how many messages wait, their bytes, and when it is due', async () => {
   const owned = await partition()
@@ -120,12 +143,7 @@ test('a redrive waits for a batch that is past its comparison, and then takes it
   await session.query('select from tidemark.consumer_position where group_name = $1 for update', [owned.ref.group])
   let done: readonly RedriveOutcome[] | null = null
   const redrive = store.redrive([{ id }], { actor }).then((outcome) => (done = outcome))
-  await until('the redrive waits for the position', async () => {
-    const waiting = await rows(
-      `select from pg_stat_activity where wait_event_type = 'Lock' and query like '%holds = holds + 1%' and datname = current_database()`,
-    )
-    return waiting.length === 1
-  })
+  await until('the redrive waits for the position', waitsForPosition)
   expect(done).toBeNull()
   await session.query('commit')
   session.release()
@@ -154,6 +172,49 @@ test('lanes that are replaced between the look and the lock: the hold is counted
   expect(held.map(({ lane }) => lane)).toEqual([0, 1, 2])
   const after = await consumer.takeOver({ partition: owned.ref, lockTimeoutMs: 1_000 })
   expect(after.parkedKeys.map((key) => Buffer.from(key, 'base64').toString()).sort()).toEqual(keys)
+})
+
+test('the hold is counted in the lane that the key has when the row is locked, not when it was looked at', async () => {
+  const owned = await partition(1)
+  const { group } = owned.ref
+  const key = ['a', 'b', 'c', 'd', 'e', 'f', 'g'].find((one) => laneOf(Buffer.from(one), 0, 3) === 2)!
+  const id = await idAt(group, await owned.bury(key, 'skip'))
+  const session = await database.lease()
+  await session.query('begin')
+  await session.query('select from tidemark.consumer_position where group_name = $1 for update', [group])
+  const redrive = store.redrive([{ id }], { actor })
+  await until('the redrive waits for the position', waitsForPosition)
+  // The row stays, so that only the comparison of the count can tell.
+  await session.query('update tidemark.consumer_position set lanes = 3 where group_name = $1', [group])
+  await session.query(
+    `insert into tidemark.consumer_position (group_name, topic, topic_id, partition, lane, lanes, next_offset)
+select group_name, topic, topic_id, partition, n, 3, next_offset from tidemark.consumer_position, generate_series(1, 2) n where group_name = $1`,
+    [group],
+  )
+  await session.query('commit')
+  session.release()
+  expect(await redrive).toMatchObject([{ outcome: 'redriven' }])
+  const held = await rows<{ holds: number }>('select holds::int from tidemark.consumer_position where group_name = $1 order by lane', [
+    group,
+  ])
+  expect(held.map(({ holds }) => holds)).toEqual([0, 0, 1])
+})
+
+test('a discarded head leaves the key blocked where the next one is dead, too', async () => {
+  const owned = await partition()
+  const { group } = owned.ref
+  const [first, second] = [await owned.bury('k', 'skip'), await owned.bury('k')]
+  const id = await idAt(group, first)
+  await count(group)
+  await store.redrive([{ id }], { actor })
+  // It dies again, and blocks its key this time.
+  await rows(`update tidemark.parked_msg set dead = true where group_name = $1 and log_offset = $2`, [group, first])
+  await rows(`update tidemark.dead_letter set state = 'dead', policy = 'block' where id = $1`, [id])
+  await count(group)
+  await store.change(id, { kind: 'discard' }, { actor })
+  expect(await keyRows(group)).toMatchObject([{ messages: 1, blocked: true }])
+  await store.redrive([{ id: await idAt(group, second) }], { actor })
+  expect(await keyRows(group)).toMatchObject([{ messages: 1, blocked: false, due: true }])
 })
 
 test('redrives raise the count of holds of their own lane alone', async () => {
