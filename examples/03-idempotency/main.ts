@@ -22,6 +22,7 @@ const RefundRequested = event('RefundRequested', { aggregate: 'refund', key, sch
 
 await pool.query(`create table invoices (order_id text);
   create table shipments (order_id text primary key, state text);
+  create table history (place serial, line text);
   create table orders (id text primary key, status text, version int); insert into orders values ('o-1', 'placed', 1)`)
 
 // 1 · The dedup table, in the handler's transaction: nothing to do.
@@ -53,7 +54,7 @@ await pool.query('truncate invoices')
 shop.consume(StatusChanged, { idempotent: 'natural' }, async ({ data, aggregateVersion }, { tx }) => {
   const row = { table: 'orders', key: { id: data.orderId }, version: aggregateVersion!, set: { status: data.status } }
   const { outcome } = await updateVersion(tx, row)
-  console.log(`${data.orderId} version ${aggregateVersion}: ${outcome}`)
+  await tx.query('insert into history (line) values ($1)', [`${data.orderId} version ${aggregateVersion}: ${outcome}`])
 })
 // #endregion version
 
@@ -61,11 +62,11 @@ shop.consume(StatusChanged, { idempotent: 'natural' }, async ({ data, aggregateV
 const refunds = new Map<string, number>()
 let runs = 0
 // #region once
-shop.consume(RefundRequested, async (order, { signal }) => {
+shop.consume(RefundRequested, async (order, { tx, signal }) => {
   const refund = async ({ key }: { readonly key: string }): Promise<number> => provider(key)
   const amount = await once(shop.ledger, order, 'refund', refund, { signal })
   if ((runs += 1) === 1) throw new Error('after the call')
-  console.log(`${order.data.orderId}: ${amount} refunded in run ${runs}, ${refunds.size} refund at the provider`)
+  await tx.query('insert into history (line) values ($1)', [`${order.data.orderId}: ${amount} refunded`])
 })
 // #endregion once
 function provider(key: string): number {
@@ -95,6 +96,8 @@ for (const [version, status] of [
 await shop.settled()
 await shop.transaction((tx) => shop.publish(tx, RefundRequested, { orderId: 'o-1' }))
 await shop.settled()
+for (const { line } of (await pool.query<{ line: string }>('select line from history order by place')).rows) console.log(line)
+console.log(`refunds at the provider: ${refunds.size}`)
 for (const table of ['invoices', 'shipments']) console.log(`${table}: ${(await pool.query(`select from ${table}`)).rowCount}`)
 
 // The same for requests that come in.
