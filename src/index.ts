@@ -26,6 +26,8 @@ export type { ErrorCode } from './errors.ts'
 export { event } from './message/index.ts'
 export type { EventData, EventDefinition, EventInput, EventOptions, Message, MessageOf, MessageOptions } from './message/index.ts'
 export type { BatchHandler, DeadLetterPolicy, HandlerContext, MessageHandler, RetryPolicy } from './consumer/index.ts'
+export { BusinessRuleViolation, DeserializationError, RetryLater, TerminalError, ValidationError } from './retry/index.ts'
+export type { BreakerPolicy, RetryTiming } from './retry/index.ts'
 export { service, settled } from './service/index.ts'
 export type {
   ConsumeOptions,

@@ -1,0 +1,116 @@
+import { postgres } from 'tidemark/postgres'
+import { checkInvoices, checkOrderPerCustomer, createInvoiceTable } from '../consume/invoices.ts'
+import { ownVersion } from '../harness/installed-version.ts'
+import type { Sample } from '../harness/result.ts'
+import type { Contender } from '../harness/rounds.ts'
+import { withDatabases } from '../harness/scratch-databases.ts'
+import type { Server } from '../harness/server.ts'
+import { startSubject } from '../harness/start-subject.ts'
+import { median } from '../harness/statistics.ts'
+import { insertLetters } from './many-letters.ts'
+import type { FailureMode } from './modes.ts'
+
+export const throughput = 'throughput'
+
+const names = ['database', 'shop', 'log'] as const
+type Databases = Readonly<Record<(typeof names)[number], string>>
+
+function sample(system: string, metric: string, unit: string, value: number): Sample {
+  return { system, version: ownVersion(), metric, unit, value }
+}
+
+/** One run of a mode: fresh databases, the backlog, a checkpoint, then the clock; at last everything is counted. */
+export function failureContender(server: Server, mode: FailureMode, messages: number): Contender {
+  return {
+    name: mode.name,
+    measure: () =>
+      withDatabases(server, names, async (databases) => {
+        await createInvoiceTable(server, databases.database)
+        const seconds = await performed(server, new URL('./failure-subject.ts', import.meta.url), databases, { messages, mode })
+        await checkOrderPerCustomer(server, databases.database)
+        await checkAll(server, databases.database, messages, mode)
+        return [sample(mode.name, throughput, 'messages/s', messages / seconds['seconds']!)]
+      }),
+  }
+}
+
+export function redriveContender(server: Server, messages: number): Contender {
+  return {
+    name: 'redrive',
+    measure: () =>
+      withDatabases(server, names, async (databases) => {
+        await createInvoiceTable(server, databases.database)
+        const figures = await performed(server, new URL('./redrive-subject.ts', import.meta.url), databases, { messages })
+        await checkInvoices(server, databases.database, messages)
+        await checkOrderPerCustomer(server, databases.database)
+        return [
+          sample('redrive', 'redriven to the effect', 'letters/s', messages / figures['seconds']!),
+          sample('redrive', 'put back', 'letters/s', messages / figures['askedSeconds']!),
+        ]
+      }),
+  }
+}
+
+/** How long an operator waits who looks at many dead letters. */
+export function letters(server: Server, count: number): Contender {
+  const name = `${count.toLocaleString('en-US')} letters`
+  return {
+    name,
+    measure: () =>
+      withDatabases(server, ['database'], async ({ database }) => {
+        const open = await postgres({ connectionString: database }).open('billing')
+        try {
+          await insertLetters(server, database, count)
+          await server.settle([database])
+          const store = open.deadLetters
+          return [
+            sample(name, 'first page', 'ms', await medianMs(() => store.list({}))),
+            sample(name, 'page of one group and type', 'ms', await medianMs(() => store.list({ groups: ['group-1'], types: ['Type1'] }))),
+            sample(name, 'groups', 'ms', await medianMs(() => store.groups({}))),
+            sample(name, 'search without a match', 'ms', await medianMs(() => store.list({ text: 'nothing has this' }))),
+          ]
+        } finally {
+          await open.close()
+        }
+      }),
+  }
+}
+
+async function medianMs(work: () => Promise<unknown>): Promise<number> {
+  const times: number[] = []
+  for (let n = 0; n < 11; n++) {
+    const from = performance.now()
+    await work()
+    times.push(performance.now() - from)
+  }
+  return median(times)
+}
+
+async function performed(server: Server, module: URL, databases: Databases, input: object): Promise<Readonly<Record<string, number>>> {
+  const subject = startSubject(module, { ...databases, ...input })
+  try {
+    await subject.perform('prepare')
+    await server.settle(Object.values(databases))
+    const { figures } = await subject.perform('run')
+    await subject.perform('stop')
+    return figures
+  } finally {
+    await subject.end()
+  }
+}
+
+/** Every message has taken effect once, or waits with its key; and those of parked keys do. */
+async function checkAll(server: Server, database: string, messages: number, { fails }: FailureMode): Promise<void> {
+  const [found] = await server.query<{ effects: number; orders: number; parked: number; keys: number; letters: number }>(
+    database,
+    `select (select count(*) from invoices)::int as effects, (select count(distinct order_id) from invoices)::int as orders,
+      (select count(*) from tidemark.parked_msg)::int as parked, (select count(*) from tidemark.parked_key)::int as keys,
+      (select count(*) from tidemark.dead_letter)::int as letters`,
+  )
+  const isRight =
+    found!.effects === found!.orders &&
+    found!.effects + found!.parked === messages &&
+    found!.letters === 0 &&
+    found!.keys > 0 === (fails !== 'never')
+  if (!isRight) throw new Error(`wrong outcome of ${messages} messages: ${JSON.stringify(found)}`)
+}
