@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { event, service, settled } from 'tidemark'
-import { migrate, PostgresDatabase, postgres, postgresBroker } from 'tidemark/postgres'
+import { migrate, PostgresAlertStore, PostgresDatabase, PostgresDeadLetterStore, postgres, postgresBroker } from 'tidemark/postgres'
 import { z } from 'zod'
 import { grants } from '../../src/drivers/postgres/migrations/grants.ts'
 import { testDatabase } from '../support/postgres.ts'
@@ -57,6 +57,27 @@ test('the printed rights are enough to publish, relay, consume, dead-letter and 
   await log.close()
   expect(seen).toEqual([{ key: 'good', n: 3 }])
   expect(groups[0]!.consumer!.counts).toMatchObject({ deadLetters: 1, queued: 2 })
+})
+
+test('the printed rights of an operator are enough to look at dead letters, to change them, and to give them back', async () => {
+  await admin.query(
+    `insert into tidemark.consumer_position (group_name, topic, topic_id, partition, lane, lanes, next_offset) values ('g', 't', 'i', 0, 0, 1, 9)`,
+  )
+  await admin.query(
+    `insert into tidemark.dead_letter (group_name, topic, topic_id, partition, log_offset, log_time, key, value, headers, policy, error_class, reason, attempts)
+select 'g', 't', 'i', 0, n, now(), 'k', 'v', '[]', 'skip', 'Error', 'no', '[]' from generate_series(1, 2) n`,
+  )
+  await admin.query(`create role ${prefix}_desk login password '${password}' in role ${prefix}_operator`)
+  const desk = new PostgresDatabase({ connection: as('desk') })
+  const letters = new PostgresDeadLetterStore({ database: desk })
+  const { letters: found } = await letters.list({ groups: ['g'] })
+  const [first, second] = found.map(({ id }) => id)
+  await letters.change(first!, { kind: 'assign', assignee: 'ada' }, { actor: 'ada' })
+  await letters.edit(first!, { value: Buffer.from('w') }, { actor: 'ada', redrive: true })
+  expect(await letters.redrive([{ id: second! }], { actor: 'ada' })).toMatchObject([{ outcome: 'redriven' }])
+  expect(await new PostgresAlertStore({ database: desk }).contacts()).toBeInstanceOf(Array)
+  await desk.close()
+  await admin.query(`drop role ${prefix}_desk`)
 })
 
 test('nobody but the owner may set the number or the transaction of an outbox row', async () => {
