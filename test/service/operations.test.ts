@@ -4,7 +4,9 @@ import { postgres, postgresBroker } from '../../src/drivers/postgres/index.ts'
 import { memory, memoryBroker } from '../../src/drivers/memory/index.ts'
 import type { OperationKind } from '../../src/operation/index.ts'
 import { z } from 'zod'
+import { redriveParams } from '../../src/dead-letter/index.ts'
 import { testDatabase } from '../support/postgres.ts'
+import { until } from '../support/until.ts'
 
 const Counted = event('Counted', { aggregate: 'counter', key: ({ key }) => key, schema: z.object({ key: z.string() }) })
 const ada = { id: 'ada', roles: ['operator'] }
@@ -71,4 +73,32 @@ test('a service that only publishes does not look for operations, and one that c
 test('wrong settings of operations are refused at the call', () => {
   expect(() => service('shop', { operations: { kinds: [{}] as never } })).toThrow('operations.kinds')
   expect(() => service('shop', { operations: { leaseMs: 1 } })).toThrow('operations.leaseMs')
+})
+
+test.each(['memory', 'postgres'] as const)('on %s a redrive ends when its letters are handled, and says so', async (name) => {
+  const { database, broker } = platforms[name]()
+  const consumer = { retry: { maxAttempts: 1, baseDelayMs: 1 } }
+  const billing = service('billing', { database, broker, consumer, partitions: 2, operations: { idleMs: 10 } })
+  let isMended = false
+  const handled: string[] = []
+  billing.consume(Counted, ({ data }) => {
+    if (!isMended || data.key === 'worst') throw new TypeError('cannot be handled')
+    handled.push(data.key)
+  })
+  await billing.start()
+  const keys = ['a', 'b', 'c', 'd', 'worst']
+  for (const key of keys) await billing.transaction((tx) => billing.publish(tx, Counted, { key }))
+  await until('all are dead', async () => (await billing.deadLetters.getDeadLetterStats()).totalCount === 5)
+  isMended = true
+  const params = redriveParams({ filter: { types: ['Counted'] } })
+  const preview = await billing.operations.preview('redrive', params, { actor: ada })
+  expect(preview).toMatchObject({ count: 5, summary: { keys: 5, schemaProblems: [] } })
+  const settings = { canary: [1], maxFailures: 0.5 }
+  const { id } = await billing.operations.start('redrive', params, { actor: ada, reason: 'mended', settings })
+  for await (const { state } of billing.operations.watch(id, { everyMs: 10 })) if (state === 'done') break
+  expect((await billing.operations.get(id)).counts).toEqual({ done: 4, failed: 1, skipped: 0, started: 0 })
+  expect(await billing.operations.items(id, { outcomes: ['failed'] })).toMatchObject([{ reason: 'it died again: TypeError' }])
+  expect(handled.toSorted()).toEqual(['a', 'b', 'c', 'd'])
+  await billing.stop()
+  await broker.close()
 })
