@@ -41,10 +41,10 @@ class Owner {
     this.position = position
   }
 
-  static async of({ consumer, group }: DeadLetterStoreFixture, lanes = 1): Promise<Owner> {
-    const topic = { group, topic: 'things', topicId: '00000000-0000-4000-8000-000000000001' }
+  static async of({ consumer, group }: DeadLetterStoreFixture, topicName = 'things'): Promise<Owner> {
+    const topic = { group, topic: topicName, topicId: `id of ${topicName}` }
     const partition = { ...topic, partition: 0 }
-    await consumer.makePositions({ topic, lanes, first: [0], later: [0] })
+    await consumer.makePositions({ topic, lanes: 1, first: [0], later: [0] })
     const taken = await consumer.takeOver({ partition, lockTimeoutMs: 1_000 })
     return new Owner(consumer, partition, taken.lanes[0]!)
   }
@@ -344,6 +344,28 @@ export const deadLetterStoreCases: readonly Case<DeadLetterStoreFixture>[] = [
         (await fixture.waiting(owner.partition)).map(({ offset }) => offset),
         [0, 1],
       )
+    },
+  },
+  {
+    name: 'letters of one key in two topics are two orders: each is redriven in its own',
+    async run(fixture) {
+      const [one, other] = [await Owner.of(fixture), await Owner.of(fixture, 'others')]
+      await one.bury('k')
+      await other.bury('k')
+      const { letters } = await fixture.store.list({ groups: [fixture.group], topics: ['others'] })
+      assert.deepEqual(outcomes(await fixture.store.redrive([{ id: letters[0]!.id }], { actor })), ['redriven'])
+      assert.deepEqual(
+        (await fixture.waiting(other.partition)).map(({ dead }) => dead),
+        [false],
+      )
+      assert.deepEqual(
+        (await fixture.waiting(one.partition)).map(({ dead }) => dead),
+        [true],
+      )
+      const orders: string[] = []
+      for await (const page of fixture.store.select({ groups: [fixture.group], states: ['dead', 'redriven'] }))
+        orders.push(...page.map(({ order }) => order))
+      assert.equal(new Set(orders).size, 2)
     },
   },
   {

@@ -1,5 +1,6 @@
 import { TidemarkError } from '../errors.ts'
 import type { EventDefinition } from '../message/event.ts'
+import type { Audit } from '../operation/audit.ts'
 import { type RedriveHorizon, beyondHorizon, beyondHorizonReason } from './beyond-horizon.ts'
 import { redriveConflict, unknownLetter } from './conflict.ts'
 import { type DeadLetterMessage, deadLetterMessage } from './dead-letter-message.ts'
@@ -31,12 +32,21 @@ export interface DeadLetterManagerOptions {
   readonly actor?: string
   /** Refuses letters of which nobody can tell whether a copy was handled. @default none is */
   readonly horizon?: RedriveHorizon
+  /** Asks whether it may be done, and keeps that it was: verbs `dead-letter.redrive`, `.edit` and `.discard`. @default everything may be done */
+  readonly audit?: Audit
 }
 
 export interface ReplayOptions {
   /** Those beyond the dedup horizon, too. @default false */
   readonly force?: boolean
+  /** Who does it. @default that of the manager */
+  readonly actor?: string
+  /** Kept with it. */
+  readonly reason?: string
 }
+
+/** Who does something, and why. */
+type Doer = Pick<ChangeOptions, 'actor' | 'reason'>
 
 /** Letters of one key in one transaction; those of a larger one go in several, in their order. */
 const mostAtOnce = 1_000
@@ -51,9 +61,11 @@ export class DeadLetterManager {
   readonly #store: () => Promise<DeadLetterStore>
   readonly #actor: string
   readonly #horizon: RedriveHorizon | undefined
+  readonly #audit: Audit | undefined
 
-  constructor({ store, actor = 'application', horizon }: DeadLetterManagerOptions) {
+  constructor({ store, actor = 'application', horizon, audit }: DeadLetterManagerOptions) {
     this.#store = store
+    this.#audit = audit
     this.#horizon = horizon
     this.#actor = actor
   }
@@ -98,9 +110,12 @@ export class DeadLetterManager {
       throw new TidemarkError('HORIZON_EXCEEDED', `The dead letter ${found} was not given back: ${beyondHorizonReason}`, {
         details: { id: found },
       })
-    const [outcome] = await store.redrive([{ id: found }], { actor: this.#actor })
-    if (outcome!.outcome === 'redriven') return
-    throw outcome!.reason === 'unknown' ? unknownLetter(id) : redriveConflict(found, outcome!.reason)
+    const by = this.#by(options)
+    await this.#audited('redrive', found, by, async () => {
+      const [outcome] = await store.redrive([{ id: found }], by)
+      if (outcome!.outcome === 'redriven') return
+      throw outcome!.reason === 'unknown' ? unknownLetter(id) : redriveConflict(found, outcome!.reason)
+    })
   }
 
   /**
@@ -111,16 +126,21 @@ export class DeadLetterManager {
     const store = await this.#store()
     const found = await idOf(store, id)
     if (found === null) throw unknownLetter(id)
-    return editLetter(store, found, { actor: this.#actor, ...options })
+    const by = this.#by(options)
+    return this.#audited('edit', found, by, () => editLetter(store, found, { ...options, ...by }))
   }
 
   /** Gives a message up for good, by name; those behind it go on. Rejects as `replay` does. */
-  async discard(id: number | string, { actor = this.#actor, ...seen }: Partial<ChangeOptions> = {}): Promise<Letter> {
+  async discard(id: number | string, options: Partial<ChangeOptions> = {}): Promise<Letter> {
     const store = await this.#store()
     const found = await idOf(store, id)
-    const letter = found === null ? null : await store.change(found, { kind: 'discard' }, { actor, ...seen })
-    if (letter === null) throw unknownLetter(id)
-    return letter
+    if (found === null) throw unknownLetter(id)
+    const by = this.#by(options)
+    return this.#audited('discard', found, by, async () => {
+      const letter = await store.change(found, { kind: 'discard' }, { ...options, ...by })
+      if (letter === null) throw unknownLetter(id)
+      return letter
+    })
   }
 
   /** Letters that died alike, most first. */
@@ -133,7 +153,12 @@ export class DeadLetterManager {
    * or for the first time, is not in it. Letters that others redrive, discard or change meanwhile are left out, and so are those beyond the dedup horizon,
    * unless that is forced.
    */
-  async replayAll({ eventType, ...filter }: ReplayFilter = {}, options: ReplayOptions = {}): Promise<number> {
+  async replayAll(filter: ReplayFilter = {}, options: ReplayOptions = {}): Promise<number> {
+    const by = this.#by(options)
+    return this.#audited('redrive', null, by, () => this.#replayAll(filter, options, by))
+  }
+
+  async #replayAll({ eventType, ...filter }: ReplayFilter, options: ReplayOptions, by: Doer): Promise<number> {
     const store = await this.#store()
     const chosen: LetterRef[] = []
     const types = eventType === undefined ? {} : { types: [eventType] }
@@ -150,13 +175,23 @@ export class DeadLetterManager {
       // One iterator for all: each takes the next key that nobody has.
       for (const letters of keys) {
         for (let from = 0; from < letters.length; from += mostAtOnce) {
-          const outcomes = await store.redrive(letters.slice(from, from + mostAtOnce), { actor: this.#actor })
+          const outcomes = await store.redrive(letters.slice(from, from + mostAtOnce), by)
           replayed += outcomes.filter(({ outcome }) => outcome === 'redriven').length
         }
       }
     }
     await Promise.all(Array.from({ length: keysAtOnce }, worker))
     return replayed
+  }
+
+  #by({ actor = this.#actor, reason }: { readonly actor?: string; readonly reason?: string }): Doer {
+    return { actor, ...(reason === undefined ? {} : { reason }) }
+  }
+
+  #audited<T>(verb: 'redrive' | 'edit' | 'discard', id: number | null, { actor, reason }: Doer, work: () => Promise<T>): Promise<T> {
+    if (this.#audit === undefined) return work()
+    const target = { type: 'dead-letter', id: id === null ? null : String(id) }
+    return this.#audit.act({ actor: { id: actor, roles: [] }, verb: `dead-letter.${verb}`, target, reason: reason ?? null }, work)
   }
 
   async #beyondHorizon(store: DeadLetterStore, ids: readonly number[], { force = false }: ReplayOptions): Promise<ReadonlySet<number>> {

@@ -79,11 +79,6 @@ export class Service implements Flowing, AsyncDisposable {
     this.name = name
     this.#options = options
     this.#publisher = new Publisher(options.source ?? name)
-    this.deadLetters = new DeadLetterManager({
-      store: async () => (await this.#open()).database.deadLetters,
-      actor: name,
-      horizon: redriveHorizon(options, () => this.#open()),
-    })
     const definitions = (): readonly EventDefinition[] => this.#consumptions.map(({ handler }) => handler.definition)
     this.#operations = lazyOperations(
       () => this.#open(),
@@ -93,6 +88,12 @@ export class Service implements Flowing, AsyncDisposable {
     )
     this.operations = this.#operations.operations
     this.audit = this.#operations.audit
+    this.deadLetters = new DeadLetterManager({
+      store: async () => (await this.#open()).database.deadLetters,
+      actor: name,
+      audit: this.audit,
+      horizon: redriveHorizon(options, () => this.#open()),
+    })
     this.ledger = lazyLedger(options.group ?? name, async () => (await this.#open()).database.ledger)
   }
 

@@ -107,8 +107,8 @@ exercise(
         group,
         waiting: async (partition) => {
           const text =
-            'select log_offset, dead, value from tidemark.parked_msg where group_name = $1 and partition = $2 order by log_offset'
-          const rows = await database.query(text, [group, partition.partition])
+            'select log_offset, dead, value from tidemark.parked_msg where group_name = $1 and topic_id = $2 and partition = $3 order by log_offset'
+          const rows = await database.query(text, [group, partition.topicId, partition.partition])
           return rows.map(({ log_offset, dead, value }) => ({
             offset: Number(log_offset),
             dead: dead === true,

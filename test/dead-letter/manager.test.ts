@@ -90,7 +90,14 @@ test('replay gives one letter back, once', async () => {
   const id = await idOf('o-4')
   await deadLetters.replay(String(id))
   expect((await store.get(id))?.history).toMatchObject([{ action: 'redriven', actor: 'shop' }])
-  await expect(deadLetters.replay(id)).rejects.toMatchObject({ code: 'DEAD_LETTER_CONFLICT', details: { reason: 'not-dead' } })
+  await expect(deadLetters.replay(id, { actor: 'ada', reason: 'once more' })).rejects.toMatchObject({
+    code: 'DEAD_LETTER_CONFLICT',
+    details: { reason: 'not-dead' },
+  })
+  expect((await desk.audit.list({ verb: 'dead-letter.redrive' })).map((line) => [line.actor.id, line.outcome, line.reason])).toEqual([
+    ['ada', 'failed', 'once more'],
+    ['shop', 'done', null],
+  ])
   await expect(deadLetters.replay(999)).rejects.toMatchObject({ code: 'DEAD_LETTER_UNKNOWN' })
 })
 
@@ -150,4 +157,19 @@ test('a replay leaves alone what came before the oldest id that is remembered, u
   await expect(deadLetters.replay(id)).rejects.toMatchObject({ code: 'HORIZON_EXCEEDED' })
   expect(await manager.replayAll({ ids: [id] })).toBe(0)
   expect(await manager.replayAll({ ids: [id] }, { force: true })).toBe(1)
+})
+
+test('whom the service does not allow it, changes nothing', async () => {
+  const guarded = service('shop', {
+    database: postgres({ connectionString: connectionString() }),
+    broker: log,
+    relay: false,
+    authorize: (actor) => actor.id === 'ada',
+  })
+  const before = await store.count({ states: ['dead', 'redriven'] })
+  await expect(guarded.deadLetters.replayAll({ states: ['redriven'] })).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+  await expect(guarded.deadLetters.discard(await idOf('o-1'), { actor: 'eve' })).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+  expect(await guarded.deadLetters.replayAll({}, { actor: 'ada' })).toBe(0)
+  await guarded.stop()
+  expect(await store.count({ states: ['dead', 'redriven'] })).toEqual(before)
 })
