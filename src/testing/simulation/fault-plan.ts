@@ -21,6 +21,12 @@ export interface FaultPlan {
   readonly flaky: number
   readonly unreadable: number
   readonly refused: number
+  /** Its handler asks for another time, now and then. */
+  readonly later: number
+  /** Its handler does not return, now and then. */
+  readonly hanging: number
+  /** Its handler ends the process. Nothing else does so then, that it may be told who did. */
+  readonly deadly: number
   /** Of a transaction of a writer. */
   readonly rollBack: number
   readonly longTransaction: number
@@ -34,13 +40,24 @@ export interface FaultPlan {
   readonly laneChanges: number
   /** Of a handler to wait for something. */
   readonly slowHandlers: number
+  /** How often what handlers need is away for a while, per second. */
+  readonly outages: number
+  /** How often operators redrive dead letters, per second; and of a letter to be discarded in its place. */
+  readonly redrives: number
+  readonly discards: number
+  /** At the end everything is mended and redriven, so that all of it must be handled. */
+  readonly mendsAll: boolean
+  /** How much there is of everything. */
+  readonly processes: number
+  readonly transactions: number
+  readonly strangers: number
 }
 
 /** A mixture for this seed. */
 export function faultPlan(chance: Chance): FaultPlan {
   const often = (...rates: readonly number[]): number => (chance.isSo(0.5) ? chance.pick(rates) : 0)
   const fencesAppends = chance.isSo(0.6)
-  return {
+  const plan: FaultPlan = {
     lostRequest: often(0.01, 0.05),
     lostReply: often(0.01, 0.05, 0.1),
     late: often(0.01, 0.05),
@@ -54,6 +71,9 @@ export function faultPlan(chance: Chance): FaultPlan {
     // A sender that wakes up may bring a refused record to a broker that takes it by now. Released, it comes again with another coordinate: so only
     // where such a sender is fenced (docs/design/simulation.md).
     refused: fencesAppends ? often(0.02, 0.05) : 0,
+    later: often(0.02, 0.1),
+    hanging: often(0.01, 0.03),
+    deadly: 0,
     rollBack: often(0.05, 0.2),
     longTransaction: often(0.1, 0.3),
     fencesAppends,
@@ -61,5 +81,17 @@ export function faultPlan(chance: Chance): FaultPlan {
     restarts: often(0.2, 0.5),
     laneChanges: often(0.3, 1),
     slowHandlers: often(0.1, 0.5),
+    outages: often(0.1, 0.4),
+    redrives: often(0.5, 2),
+    discards: often(0.1, 0.3),
+    mendsAll: chance.isSo(0.3),
+    processes: chance.whole(2, 3),
+    transactions: chance.whole(5, 25),
+    strangers: chance.whole(0, 6),
   }
+  return chance.isSo(0.15) ? { ...plan, ...nobodyElseEndsProcesses, deadly: chance.pick([0.02, 0.05]) } : plan
 }
+
+/** Whoever is taken for dead, or repeats what it did, cannot be told from one whose process ended. */
+const nobodyElseEndsProcesses = { crash: 0, freeze: 0, lostRequest: 0, lostReply: 0, late: 0, standstill: 0, slow: 0, hanging: 0, restarts: 0 }
+

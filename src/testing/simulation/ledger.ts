@@ -2,7 +2,7 @@ import type { BatchEnd, DeadLetter, LaneRef, PartitionRef } from '../../consumer
 import type { LogRecord } from '../../message/port.ts'
 
 /** What is wrong with a message, by the will of the simulation. */
-export type Trouble = 'none' | 'poison' | 'flaky' | 'unreadable' | 'refused'
+export type Trouble = 'none' | 'poison' | 'flaky' | 'unreadable' | 'refused' | 'later' | 'hanging' | 'deadly'
 
 /** A message as it was sent. */
 export interface Sent {
@@ -23,7 +23,7 @@ interface Entry extends Sent {
   readonly place: number
   /** Place of its first copy among all records; `null`: not on the wire. */
   wire: number | null
-  end: 'waiting' | 'parked' | 'handled' | 'dead'
+  end: 'waiting' | 'parked' | 'handled' | 'dead' | 'discarded'
   /** It is dead, and holds up its key. */
   blocks: boolean
 }
@@ -41,8 +41,16 @@ export class Ledger {
   readonly #waiting = new Map<string, Set<Entry>>()
   readonly #owners = new Map<string, { readonly epoch: number; readonly process: string }>()
   readonly #mended = new Set<string>()
+  /** Only messages that end processes may be given up for it. */
+  readonly #blamesExactly: boolean
+  /** Keys of messages that may fail and be run again behind others. */
+  readonly #fickleKeys = new Set<string | null>()
   #violation: string | null = null
   #records = 0
+
+  constructor({ blamesExactly = false }: { readonly blamesExactly?: boolean } = {}) {
+    this.#blamesExactly = blamesExactly
+  }
 
   /** The first broken promise. */
   get violation(): string | null {
@@ -69,6 +77,7 @@ export class Ledger {
   published(messages: readonly Sent[]): void {
     for (const message of messages) {
       if (this.#entries.has(message.id)) this.violate(`P3: ${message.id} was published twice`)
+      if (isFickle(message.trouble)) this.#fickleKeys.add(message.key)
       this.#entries.set(message.id, { ...message, place: this.#entries.size, wire: null, end: 'waiting', blocks: false })
     }
   }
@@ -92,8 +101,7 @@ export class Ledger {
   effect(lane: LaneRef, id: string, process: string, batch: object): void {
     const entry = this.#entries.get(id)
     if (entry === undefined) return this.violate(`P1: ${process} handled ${id}, which was never committed`)
-    // A stranger's copy of a message that was given up is another try of it.
-    if (entry.end !== 'waiting' && !(entry.foreign && entry.end === 'dead'))
+    if (entry.end !== 'waiting' && !mayComeAgain(entry))
       this.violate(`P3: ${process} handled ${id} in lane ${lane.lane}, which was ${entry.end} before`)
     this.#mayBeHandled(entry)
     if (entry.key !== null && this.#waitingOf(entry.key).size > 0)
@@ -102,8 +110,7 @@ export class Ledger {
     // Of a foreign one any copy may have been the handled one.
     const wire = entry.foreign || entry.wire === null ? Number.POSITIVE_INFINITY : entry.wire
     // Also those of different keys: the outcome of a batch is that of running it one by one, but for what failed in it and was run again behind the others.
-    const mayBeLate = [...this.#entries.values()].some(({ key, trouble }) => key === entry.key && trouble === 'flaky')
-    if (!mayBeLate && (this.#lastOfBatch.get(batch) ?? 0) > wire) this.violate(`${id} took effect after a later message of its batch`)
+    if (!this.#fickleKeys.has(entry.key) && (this.#lastOfBatch.get(batch) ?? 0) > wire) this.violate(`${id} took effect after a later message of its batch`)
     if (wire < Number.POSITIVE_INFINITY) this.#lastOfBatch.set(batch, wire)
     if (entry.key !== null) this.#rises(this.#lastEffect, entry, 'took effect')
   }
@@ -111,7 +118,8 @@ export class Ledger {
   /** A retrier's handler has an effect, in a transaction that commits. */
   retried(id: string, process: string): void {
     const entry = this.#entries.get(id)
-    if (entry?.end !== 'parked') return this.violate(`P3: ${process} tried ${id} again, which is ${entry?.end ?? 'unknown'}`)
+    if (entry === undefined || (entry.end !== 'parked' && !mayComeAgain(entry)))
+      return this.violate(`P3: ${process} tried ${id} again, which is ${entry?.end ?? 'unknown'}`)
     this.#mayBeHandled(entry)
     if (entry.key !== null) {
       const before = [...this.#waitingOf(entry.key)].find((other) => other.place < entry.place && other.wire !== null)
@@ -136,10 +144,21 @@ export class Ledger {
   /** An operator has had a letter redriven. */
   redriven(id: string): void {
     const entry = this.#entries.get(id)
+    // A stranger's other copies may be anywhere; the redriven one is found out when it is tried.
+    if (entry?.foreign === true && entry.end !== 'dead') return
     if (entry?.end !== 'dead') return this.violate(`P4: ${id} was redriven, and is ${entry?.end ?? 'unknown'}`)
     entry.end = 'parked'
     entry.blocks = false
     if (entry.key !== null) this.#waitingOf(entry.key).add(entry)
+  }
+
+  /** An operator has given a letter up for good. */
+  discarded(id: string): void {
+    const entry = this.#entries.get(id)
+    if (entry?.foreign === true && entry.end !== 'dead') return
+    if (entry?.end !== 'dead') return this.violate(`P4: ${id} was discarded, and is ${entry?.end ?? 'unknown'}`)
+    entry.blocks = false
+    this.#leave(entry, 'discarded')
   }
 
   /** Its handler works from now on. */
@@ -180,8 +199,13 @@ export class Ledger {
     return found
   }
 
+  /** Of messages that are given up, and were not discarded. */
+  get dead(): readonly string[] {
+    return [...this.#entries.values()].filter(({ end }) => end === 'dead').map(({ id }) => id)
+  }
+
   #mayBeHandled({ id, trouble }: Entry): void {
-    if ((trouble === 'poison' || trouble === 'unreadable') && !this.#mended.has(id))
+    if ((trouble === 'poison' || trouble === 'unreadable' || trouble === 'deadly') && !this.#mended.has(id))
       this.violate(`${id} took effect although its handler fails`)
   }
 
@@ -205,12 +229,14 @@ export class Ledger {
   #died({ record, policy, reason, errorClass }: DeadLetter, from: 'waiting' | 'parked'): void {
     const id = idOf(record)
     const entry = this.#entries.get(id)
+    const isCrash = errorClass === 'PROCESS_CRASHED'
     // The repeat of a stranger's message may be given up, whatever became of its first copy.
-    if (entry?.foreign === true && entry.end !== from && errorClass === 'PROCESS_CRASHED') return
+    if (entry?.foreign === true && entry.end !== from && isCrash) return
     if (entry === undefined || entry.end !== from) return this.violate(`P4: ${id} was given up, and was ${entry?.end ?? 'unknown'} before`)
     // Processes that end by chance while they handle a message cannot be told from those that it ends.
-    if ((entry.trouble === 'none' || entry.trouble === 'refused') && errorClass !== 'PROCESS_CRASHED')
-      this.violate(`P4: ${id} was given up, and nothing is wrong with it: ${reason}`)
+    const isBlamed = isCrash ? entry.trouble === 'deadly' || !this.#blamesExactly : mayDie(entry.trouble) && !this.#mended.has(id)
+    if (!isBlamed) this.violate(`P4: ${id} was given up, and nothing is wrong with it: ${reason}`)
+    if (reason.includes(awayReason)) this.violate(`P4: ${id} was given up for an outage`)
     this.#leave(entry, 'dead')
     if (entry.key === null) return
     if (from === 'waiting') this.#rises(this.#lastEffect, entry, 'was given up')
@@ -235,6 +261,23 @@ export class Ledger {
     if ((last.get(key) ?? -1) > place) this.violate(`P2: ${id} ${what} after a later message of ${key}`)
     last.set(key, place)
   }
+}
+
+/** What handlers say while what they need is away. */
+export const awayReason = 'what the handler needs is away'
+
+/** Such a message may use up its attempts. */
+function mayDie(trouble: Trouble): boolean {
+  return trouble === 'poison' || trouble === 'unreadable' || trouble === 'flaky' || trouble === 'hanging'
+}
+
+function isFickle(trouble: Trouble): boolean {
+  return trouble === 'flaky' || trouble === 'later' || trouble === 'hanging'
+}
+
+/** A stranger's copy of a message that was given up is another try of it, and so is one without a key beside another one that waits. */
+function mayComeAgain({ foreign, key, end }: Entry): boolean {
+  return foreign && (end === 'dead' || end === 'discarded' || (end === 'parked' && key === null))
 }
 
 export function idOf({ headers }: LogRecord): string {

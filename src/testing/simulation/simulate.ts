@@ -2,12 +2,16 @@ import { MemoryConsumerStore } from '../../drivers/memory/memory-consumer-store.
 import { MemoryDatabase } from '../../drivers/memory/memory-database.ts'
 import { MemoryOutboxStore } from '../../drivers/memory/memory-outbox-store.ts'
 import type { ConsumerStore } from '../../consumer/port.ts'
+import type { DeadLetterStore } from '../../dead-letter/port.ts'
 import { topicOf } from '../../message/topic.ts'
 import type { OutboxStore } from '../../outbox/port.ts'
+import { channels } from '../../telemetry/channels.ts'
 import { Chance } from './chance.ts'
+import { type Coverage, Counts, type Happening } from './coverage.ts'
 import { sentOf, topics } from './events.ts'
 import { type FaultPlan, faultPlan } from './fault-plan.ts'
 import { Ledger } from './ledger.ts'
+import { Operators } from './operators.ts'
 import { Schedule } from './schedule.ts'
 import { SimulatedLog } from './simulated-log.ts'
 import { SimulatedProcess } from './simulated-process.ts'
@@ -21,7 +25,9 @@ export interface SimulationOptions {
   readonly broken?: {
     readonly outbox?: (store: MemoryOutboxStore) => OutboxStore
     readonly consumer?: (store: MemoryConsumerStore) => ConsumerStore
+    readonly letters?: (store: MemoryConsumerStore) => DeadLetterStore
   }
+  /** Another mixture of faults. */
   readonly plan?: Partial<FaultPlan>
 }
 
@@ -34,6 +40,8 @@ export interface SimulationResult {
   readonly virtualMs: number
   /** Equal for two runs that did the same. */
   readonly hash: string
+  readonly plan: FaultPlan
+  readonly coverage: Coverage
   readonly trace: readonly string[]
 }
 
@@ -63,7 +71,9 @@ class World implements Surroundings {
   faulty = true
   isAway = false
   readonly #seed: number
-  readonly #ledger = new Ledger()
+  readonly #counts = new Counts()
+  readonly #ledger: Ledger
+  readonly #operators: Operators
   readonly #outbox: MemoryOutboxStore
   readonly #log: SimulatedLog
   readonly #traffic: Traffic
@@ -77,7 +87,7 @@ class World implements Surroundings {
     const schedule = (this.schedule = new Schedule(chance))
     this.trace = new Trace(() => schedule.now)
     this.plan = { ...faultPlan(chance), ...plan }
-    const ledger = this.#ledger
+    const ledger = (this.#ledger = new Ledger({ blamesExactly: this.plan.deadly > 0 }))
     const database = new MemoryDatabase({ clock: schedule.clock, step: (what) => this.#step(what) })
     this.#outbox = new MemoryOutboxStore({ database })
     const outbox = broken.outbox?.(this.#outbox) ?? this.#outbox
@@ -90,6 +100,7 @@ class World implements Surroundings {
       },
     })
     this.#log = new SimulatedLog(this, ledger, chance.whole(1, 3))
+    this.#operators = new Operators(this, ledger, broken.letters?.(consumer) ?? consumer.letters)
     const parts = {
       world: this,
       ledger,
@@ -102,16 +113,35 @@ class World implements Surroundings {
     this.#traffic = new Traffic({ world: this, ledger, database, outbox, log: this.#log, wake: () => this.#wakeOne() })
   }
 
+  count(what: Happening): void {
+    this.#counts.count(what)
+  }
+
   async run(): Promise<void> {
-    const { chance, schedule } = this
+    const heard = (fact: unknown): void => this.#hear(fact as { readonly what: string })
+    channels.consumerBreaker.subscribe(heard)
+    try {
+      await this.#run()
+    } finally {
+      channels.consumerBreaker.unsubscribe(heard)
+    }
+  }
+
+  #hear({ what }: { readonly what: string }): void {
+    this.trace.note('a breaker', what)
+    if (what === 'opened') this.count('breaker opened')
+  }
+
+  async #run(): Promise<void> {
+    const { chance, plan, schedule } = this
     await this.#log.broker.topics(topics.map((name) => ({ name })))
     this.#log.watch(...topics)
-    this.#traffic.plan(chance.whole(5, 25), chance.whole(0, 6), troubledMs * 0.8)
-    const size = chance.whole(2, 3)
-    for (let place = 0; place < size; place++) schedule.after(chance.number() * 50, () => this.#live(place))
+    this.#traffic.plan(plan.transactions, plan.strangers, troubledMs * 0.8)
+    for (let place = 0; place < plan.processes; place++) schedule.after(chance.number() * 50, () => this.#live(place))
     this.#lead()
     await schedule.run(() => this.#isOver() || schedule.now >= troubledMs)
     this.faulty = false
+    this.isAway = false
     this.trace.note('world', 'no faults from here on')
     await this.#releaseAll()
     await this.#rest(
@@ -119,10 +149,27 @@ class World implements Surroundings {
       patienceMs,
       () => `not settled: ${this.#ledger.unsettled().slice(0, 5).join('; ')}`,
     )
+    if (plan.mendsAll) await this.#mendAll()
     const until = schedule.now + afterwardsMs
     await schedule.run(() => this.#isOver() || schedule.now >= until)
     await this.#stopAll()
     this.#ledger.unsettled()
+  }
+
+  /** With everything mended, nothing stays dead. */
+  async #mendAll(): Promise<void> {
+    this.trace.note('world', 'everything is mended')
+    let lastTry = Number.NEGATIVE_INFINITY
+    await this.#rest(
+      () => {
+        if (this.schedule.now - lastTry < 500) return false
+        lastTry = this.schedule.now
+        void this.#operators.redriveAll()
+        return this.#ledger.dead.length === 0 && this.#ledger.unsettled().length === 0
+      },
+      patienceMs,
+      () => `not handled, though mended: ${[...this.#ledger.dead, ...this.#ledger.unsettled()].slice(0, 5).join('; ')}`,
+    )
   }
 
   result(): SimulationResult {
@@ -133,6 +180,8 @@ class World implements Surroundings {
       messages: this.#ledger.size,
       virtualMs: Math.round(this.schedule.now),
       hash,
+      plan: this.plan,
+      coverage: this.#counts.all,
       trace: lines,
     }
   }
@@ -172,7 +221,21 @@ class World implements Surroundings {
         if (chance.isSo(plan.laneChanges * 0.3)) service.changeLanes(chance.whole(1, 4))
         if (chance.isSo(0.1)) void this.#releaseAll()
       }
+      if (chance.isSo(plan.redrives * 0.3)) void this.#operators.act()
+      if (chance.isSo(plan.outages * 0.3)) this.#goAway(chance.pick([50, 500, 2_500]))
       this.#lead()
+    })
+  }
+
+  /** For so long, or until the faults end. */
+  #goAway(ms: number): void {
+    if (this.isAway) return
+    this.isAway = true
+    this.count('away')
+    this.trace.note('world', `what handlers need is away for ${ms} ms`)
+    this.schedule.after(ms, () => {
+      this.isAway = false
+      this.trace.note('world', 'what handlers need is back')
     })
   }
 

@@ -18,7 +18,7 @@ class SimulatedTransaction<Inner extends HandlerTransaction> implements HandlerT
   protected readonly process: SimulatedProcess
   protected readonly ledger: Ledger
   protected readonly server: MemoryTransaction
-  readonly #world: Surroundings
+  protected readonly world: Surroundings
   readonly #effect: (id: string) => void
   #connection: 'open' | 'broken' | 'ended' = 'open'
   #committing = false
@@ -26,7 +26,7 @@ class SimulatedTransaction<Inner extends HandlerTransaction> implements HandlerT
   constructor(world: Surroundings, process: SimulatedProcess, inner: Inner, ledger: Ledger, effect: (id: string) => void) {
     const { tx: server } = inner
     if (!(server instanceof MemoryTransaction)) throw new Error('The simulation runs on the memory database.')
-    this.#world = world
+    this.world = world
     this.process = process
     this.inner = inner
     this.server = server
@@ -101,7 +101,7 @@ class SimulatedTransaction<Inner extends HandlerTransaction> implements HandlerT
   #break(): void {
     if (this.#connection !== 'open') return
     this.#connection = 'broken'
-    const { chance, schedule } = this.#world
+    const { chance, schedule } = this.world
     // A commit that has reached the server goes on, or is cut off.
     if (this.#committing && chance.isSo(0.7)) return
     schedule.after(chance.pick([0, 1, 100, 3_000]), () => {
@@ -124,8 +124,22 @@ export class SimulatedBatch extends SimulatedTransaction<BatchTransaction> imple
   commit(end: BatchEnd): Promise<CommitOutcome> {
     const { topic, partition, lane } = this.#lane
     const what = `commit ${topic}-${partition}/${lane} ${end.position.nextOffset}..${end.nextOffset}`
-    const note = (): void => this.ledger.committed(this.#lane, end, this.process.name)
-    return this.end(what, note, () => this.inner.commit(end))
+    const note = (): void => {
+      this.ledger.committed(this.#lane, end, this.process.name)
+      this.#count(end)
+    }
+    return this.end(what, note, async () => {
+      const result = await this.inner.commit(end)
+      if (result.outcome === 'released') this.world.count('released while a lane appended')
+      if (result.outcome === 'moved') this.world.count('fenced or held')
+      return result
+    })
+  }
+
+  #count({ park, queue, deadLetters }: BatchEnd): void {
+    for (let i = 0; i < park.length; i++) this.world.count('parked')
+    for (let i = 0; i < queue.length; i++) this.world.count('queued')
+    for (const { errorClass } of deadLetters) this.world.count(errorClass === 'PROCESS_CRASHED' ? 'blamed for a crash' : 'buried')
   }
 }
 
@@ -140,8 +154,15 @@ export class SimulatedRetry extends SimulatedTransaction<RetryTransaction> imple
 
   commit(end: RetryEnd): Promise<RetryOutcome> {
     const removed = this.#key.messages.slice(0, end.done).map(({ record }) => record)
-    const note = (): void => this.ledger.removed(removed, this.process.name)
-    return this.end(`commit retry of ${nameOf(this.#key.partition)}`, note, () => this.inner.commit(end))
+    const note = (): void => {
+      this.ledger.removed(removed, this.process.name)
+      this.world.count('retried')
+    }
+    return this.end(`commit retry of ${nameOf(this.#key.partition)}`, note, async () => {
+      const result = await this.inner.commit(end)
+      if (result.outcome === 'moved') this.world.count('lease lost')
+      return result
+    })
   }
 }
 

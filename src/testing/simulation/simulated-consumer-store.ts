@@ -74,7 +74,10 @@ export class SimulatedConsumerStore implements ConsumerStore {
   }
 
   mark(lane: LaneRef, position: LanePosition, offset: number): Promise<{ readonly marks: number; readonly at: string | null } | null> {
-    return this.#call(`mark ${lane.topic}-${lane.partition}/${lane.lane} ${offset}`, () => this.#store.mark(lane, position, offset))
+    return this.#call(`mark ${lane.topic}-${lane.partition}/${lane.lane} ${offset}`, () => {
+      this.#world.count('marked')
+      return this.#store.mark(lane, position, offset)
+    })
   }
 
   giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void> {

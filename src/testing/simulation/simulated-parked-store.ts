@@ -34,6 +34,7 @@ export class SimulatedParkedStore implements ParkedStore {
       const noted = await this.#store.failed(key, failure)
       // Nothing has happened since its commit.
       if (noted && failure.do === 'bury') this.#ledger.buried(failure.letter)
+      this.#count(noted, failure)
       return noted
     })
   }
@@ -52,6 +53,12 @@ export class SimulatedParkedStore implements ParkedStore {
 
   waiting(group: string): Promise<number> {
     return this.#call('waiting', () => this.#store.waiting(group))
+  }
+
+  #count(noted: boolean, failure: HeadFailure): void {
+    if (!noted) this.#world.count('lease lost')
+    else if (failure.do === 'park') this.#world.count('failed again')
+    else this.#world.count(failure.letter.errorClass === 'PROCESS_CRASHED' ? 'blamed for a crash' : 'buried by a retrier')
   }
 
   #call<T>(what: string, work: () => Promise<T>): Promise<T> {

@@ -4,8 +4,9 @@ import { pause } from '../../internal/clock.ts'
 import { type OutboxStore, type Relay, runRelay } from '../../outbox/index.ts'
 import type { Message } from '../../message/message.ts'
 import type { Transaction } from '../../message/transaction.ts'
+import { RetryLater } from '../../retry/index.ts'
 import { Changed, Echoed, Noted, Told, messageOf } from './events.ts'
-import type { Ledger } from './ledger.ts'
+import { type Ledger, type Trouble, awayReason } from './ledger.ts'
 import { SimulatedBroker } from './simulated-broker.ts'
 import { SimulatedConsumerStore } from './simulated-consumer-store.ts'
 import type { SimulatedLog } from './simulated-log.ts'
@@ -38,6 +39,8 @@ export interface ServiceSettings {
   readonly effectsFirst: boolean
   readonly immediate: number
 }
+
+const never = new Promise<never>(() => undefined)
 
 /** One life of a service: a process with the relay and the consumer that ship. */
 export class SimulatedService {
@@ -132,15 +135,33 @@ export class SimulatedService {
     }
   }
 
+  async #trouble(id: string, trouble: Trouble): Promise<void> {
+    const { world } = this.#parts
+    const { chance } = world
+    if (trouble === 'poison' || (trouble === 'flaky' && chance.isSo(0.5))) throw new Error(`${id} cannot be handled`)
+    if (trouble === 'later' && chance.isSo(0.5)) {
+      world.count('asked for later')
+      throw new RetryLater(chance.number() * 300)
+    }
+    if (trouble === 'hanging' && chance.isSo(0.5)) {
+      world.count('timed out')
+      await never
+    }
+    if (trouble === 'deadly') {
+      world.count('ended by a handler')
+      this.process.kill()
+      await never
+    }
+  }
+
   async #handle({ id, key }: Message, tx: Transaction): Promise<void> {
     const { world, ledger, settings } = this.#parts
     const { chance } = world
-    const trouble = ledger.trouble(id)
+    const trouble = ledger.isMended(id) ? 'none' : ledger.trouble(id)
     if (chance.isSo(world.plan.slowHandlers)) await pause(this.process.clock, chance.number() * 100)
     if (settings.effectsFirst) await tx.query('effect', [id])
-    if (world.isAway) throw Object.assign(new Error('what the handler needs is away'), { code: 'ECONNREFUSED' })
-    if ((trouble === 'poison' && !ledger.isMended(id)) || (trouble === 'flaky' && chance.isSo(0.5)))
-      throw new Error(`${id} cannot be handled`)
+    if (world.isAway) throw Object.assign(new Error(awayReason), { code: 'ECONNREFUSED' })
+    await this.#trouble(id, trouble)
     if (!settings.effectsFirst) await tx.query('effect', [id])
     if (settings.statements === 2) await tx.query('nothing', [id])
     const echo = ledger.echo(id)

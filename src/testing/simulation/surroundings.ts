@@ -1,4 +1,5 @@
 import type { Chance } from './chance.ts'
+import type { Happening } from './coverage.ts'
 import type { FaultPlan } from './fault-plan.ts'
 import type { Schedule } from './schedule.ts'
 import type { Trace } from './trace.ts'
@@ -11,6 +12,8 @@ export interface Surroundings {
   readonly plan: FaultPlan
   /** What handlers need is away. */
   readonly isAway: boolean
+  /** Notes that this has happened, for those who want to know what schedules are made of. */
+  count(what: Happening): void
   /** Faults happen still. */
   readonly faulty: boolean
 }
