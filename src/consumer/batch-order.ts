@@ -2,6 +2,7 @@ import type { Failure } from '../retry/failure.ts'
 import type { Entry } from './entry.ts'
 import type { Leaders } from './leaders.ts'
 import type { LanePosition, LaneRef } from './port.ts'
+import type { SuspectMark } from './suspects.ts'
 
 /** A batch of one lane, to be run in one transaction. */
 export interface BatchOrder {
@@ -19,6 +20,8 @@ export interface BatchOrder {
   readonly verdict: Failure | null
   /** One of its like may have made a process end. It is alone, and noted before it runs. */
   readonly suspect: boolean
+  /** What of that this owner has noted. */
+  readonly mark: SuspectMark
   /** See `BatchEnd`. */
   readonly inFlight: number
 }

@@ -7,6 +7,7 @@ import type { DeadLetterPolicy } from './dead-letter-policy.ts'
 import type { Routes } from './handler.ts'
 import type { Optimism } from './optimism.ts'
 import type { ConsumerStore, ParkedBounds, PartitionRef } from './port.ts'
+import type { Suspects } from './suspects.ts'
 import type { Tally } from './tally.ts'
 
 /** A message that waits with its key from now on. */
@@ -34,6 +35,7 @@ export interface BatchSettings {
   readonly clock: Clock
   readonly optimism: Optimism
   readonly tally: Tally
+  readonly suspects: Suspects
   onPublished(): void
   onParked(parked: ParkedNow): void
 }

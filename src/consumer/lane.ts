@@ -6,6 +6,7 @@ import { type BatchLimits, BatchSize } from './batch-size.ts'
 import type { Entry } from './entry.ts'
 import type { Leaders } from './leaders.ts'
 import type { LanePosition, PartitionRef } from './port.ts'
+import { SuspectMark } from './suspects.ts'
 
 /** What a lane does: at most one thing at a time, so that its position has one writer. */
 export type LaneActivity = 'idle' | 'batch' | 'reload' | 'advance'
@@ -55,6 +56,7 @@ export class Lane {
   /** What waits has reached its bounds; nothing goes on until there is room. */
   isFull = false
   readonly #size: BatchSize
+  readonly #mark = new SuspectMark()
 
   constructor(position: LanePosition, parked: Iterable<string>, settings: LaneSettings) {
     this.position = position
@@ -86,8 +88,9 @@ export class Lane {
     this.#suspectedBefore ??= offset
   }
 
-  get #isSuspect(): boolean {
-    return this.#suspected > 0 && this.head! < (this.#suspectedBefore ?? Number.POSITIVE_INFINITY)
+  /** Its next message may have made a process end. */
+  get isSuspect(): boolean {
+    return this.#suspected > 0 && this.head !== undefined && this.head < (this.#suspectedBefore ?? Number.POSITIVE_INFINITY)
   }
 
   /** Takes a message, unless the lane's position is past it. */
@@ -127,8 +130,9 @@ export class Lane {
       leaders,
       parked: this.parked,
       verdict: failing?.failure ?? null,
-      suspect: this.#isSuspect,
-      inFlight: Math.max(this.#isSuspect ? this.#suspected - 1 : 0, this.#size.next),
+      suspect: this.isSuspect,
+      mark: this.#mark,
+      inFlight: Math.max(this.isSuspect ? this.#suspected - 1 : 0, this.#size.next),
     }
   }
 
@@ -157,8 +161,12 @@ export class Lane {
     this.#failing = { offset: first, failure }
   }
 
-  /** The breaker is open. When it closes, it is one message first, so that something is done before it may open again. */
+  /**
+   * The breaker is open. None of its messages is known to be at fault: the next try has to tell. When it closes, it is one message first, so that
+   * something is done before it may open again.
+   */
   held(): void {
+    this.#failing = null
     this.#size.shrink(1)
   }
 
@@ -213,7 +221,7 @@ export class Lane {
   /** A failing message is dealt with alone, suspects of a crash one by one, what stands before it without it; among suspects, the first half. */
   #most(): number {
     const size = this.#size.messages
-    if (this.#isSuspect) return 1
+    if (this.isSuspect) return 1
     if (this.#failing !== null) return this.head === this.#failing.offset ? 1 : Math.min(size, this.#countBefore(this.#failing.offset))
     if (this.#suspects === null) return size
     const { first, last } = this.#suspects

@@ -162,6 +162,11 @@ export class Partition {
     return found.order(this.ref, this.#dispatched, this.#change.barrier, this.#leaders, probe)
   }
 
+  /** Is the next message of this lane one that may have made a process end? */
+  isSuspect(lane: number): boolean {
+    return this.#lanes[lane]?.isSuspect === true
+  }
+
   batchEnded(ownership: number, order: BatchOrder, result: BatchResult, now: Moment): Commands {
     if (this.#own.isStale(ownership)) return []
     const lane = this.#lanes[order.lane.lane]!

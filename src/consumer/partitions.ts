@@ -220,9 +220,13 @@ export class Partitions {
   #dispatch(): void {
     for (const [name, { owned, lane }] of this.#ready) {
       const mode = this.#mode()
-      if (mode === 'none' || !this.#slots.take()) return
+      if (mode === 'none') return
+      const isSuspect = owned.machine.isSuspect(lane)
+      if (isSuspect && this.#batch.suspects.isTaken) continue
+      if (!this.#slots.take()) return
       this.#ready.delete(name)
       const order = owned.machine.order(lane, mode === 'probe')
+      if (order?.suspect === true) this.#batch.suspects.take()
       if (order === null) this.#slots.giveBack('idle')
       else this.#track(this.#runBatch(owned, order))
     }
@@ -254,7 +258,7 @@ export class Partitions {
     return this.#ready.size > 0 || this.#slots.used > 0
   }
 
-  /** The breaker has closed. */
+  /** The breaker has closed, or another suspect may run. */
   goOn(): void {
     this.#cancelDispatch?.()
     this.#cancelDispatch = null
@@ -265,6 +269,7 @@ export class Partitions {
     const { ownership } = owned.machine
     const result = await runBatch(order, this.#batch, owned.abort.signal)
     this.#slots.giveBack(result.outcome === 'conflict' ? 'conflict' : 'calm')
+    if (order.suspect) this.#batch.suspects.giveBack()
     this.#note(order, result)
     this.#execute(owned, owned.machine.batchEnded(ownership, order, result, this.#now()))
     // A slot is free again, whatever this partition wanted.

@@ -2,6 +2,7 @@ import type { Clock } from '../internal/clock.ts'
 import { within } from '../internal/clock.ts'
 import type { BatchSettings } from './batch-settings.ts'
 import { type BatchLimits, BatchSize } from './batch-size.ts'
+import { mostCrashes } from './crashed.ts'
 import type { LeasedKey } from './parked-port.ts'
 import { runRetry } from './run-retry.ts'
 
@@ -125,13 +126,23 @@ export class Retrier {
             maxBytes: this.#size.bytes,
           })
     if (this.#isStopping) return void (await batch.store.parked.giveBack(leased, 0))
-    for (const key of leased) this.#track(key)
+    const later = leased.filter((key) => !this.#mayRun(key))
+    const now = leased.filter((key) => !later.includes(key))
+    // First, or what ends this process next would be blamed on these, too.
+    if (later.length > 0) await batch.store.parked.giveBack(later, pollMs).catch(this.#settings.trouble)
+    for (const key of now) this.#track(key)
     if (leased.length < keys) this.wake(pollMs)
+  }
+
+  /** Of keys whose retrier vanished one at a time, so that it is known who does it again. */
+  #mayRun(key: LeasedKey): boolean {
+    return !isSuspect(key) || this.#settings.batch.suspects.take()
   }
 
   #track(key: LeasedKey): void {
     const work = this.#retry(key).finally(() => {
       this.#running.delete(key)
+      if (isSuspect(key)) this.#settings.batch.suspects.giveBack()
       this.wake()
     })
     this.#running.set(key, work)
@@ -156,4 +167,9 @@ export class Retrier {
     this.#size.took(result.done, clock.elapsed() - started)
     succeeded()
   }
+}
+
+/** One that is given up without being tried once more needs no care. */
+function isSuspect({ crashes }: LeasedKey): boolean {
+  return crashes > 0 && crashes < mostCrashes
 }

@@ -11,7 +11,7 @@ import type { Handler } from './handler.ts'
 import { leaderBefore } from './leaders.ts'
 import { mostCrashes, crashed } from './crashed.ts'
 import { type Plan, type Task, planBatch } from './plan.ts'
-import type { BatchEnd, BatchTransaction, DeadLetter, LanePosition } from './port.ts'
+import type { BatchEnd, BatchTransaction, DeadLetter } from './port.ts'
 import { Verdicts } from './verdicts.ts'
 
 /**
@@ -35,10 +35,16 @@ export async function runBatch(order: BatchOrder, settings: BatchSettings, signa
 /** A suspect is noted before it runs; one that was noted often enough, and never done, is not run any more. */
 async function note(order: BatchOrder, { store }: BatchSettings): Promise<BatchOrder | null> {
   const { offset } = order.entries[0]!.record
+  const known = order.mark.of(offset)
+  if (known !== null) return judged(order, known)
   const noted = await store.mark(order.lane, order.position, offset)
   if (noted === null) return null
-  const position: LanePosition = { ...order.position, at: noted.at }
-  return { ...order, position, verdict: order.verdict ?? (noted.marks > mostCrashes ? failureOf(crashed(mostCrashes)) : null) }
+  order.mark.note(offset, noted.marks)
+  return judged({ ...order, position: { ...order.position, at: noted.at } }, noted.marks)
+}
+
+function judged(order: BatchOrder, marks: number): BatchOrder {
+  return { ...order, verdict: order.verdict ?? (marks > mostCrashes ? failureOf(crashed(mostCrashes)) : null) }
 }
 
 type Manner = 'together' | 'one by one'

@@ -15,6 +15,7 @@ import { Partitions } from './partitions.ts'
 import { FirstRead } from './first-read.ts'
 import { Outage } from './outage.ts'
 import { Retrier } from './retrier.ts'
+import { Suspects } from './suspects.ts'
 import { isFatal } from './fatal.ts'
 import { Tally } from './tally.ts'
 
@@ -77,6 +78,7 @@ class ConsumerRun implements Consumer {
       clock: settings.clock,
       optimism: new Optimism(),
       tally: this.#tally,
+      suspects: new Suspects(() => this.#goOn()),
       onPublished: settings.onPublished,
       onParked: (parked) => this.#parked(parked),
     }

@@ -203,9 +203,10 @@ class RetryRun {
         errorClass: failure.errorClass,
         signature,
         key: this.#key.key.toString('base64'),
-        first: false,
+        // That of a message which is known to fail says nothing of the state of things; that something is away does.
+        first: failure.is === 'transient',
       }
-      if (breaker.failed(of, clock.elapsed(), clock.random()) === 'hold') return this.giveBack()
+      if (breaker.failed(of, clock.elapsed(), clock.random()) === 'hold' && breaker.explains(of)) return this.giveBack()
     }
     const head = this.#next(entry, handler, failure, charged)
     if (!(await store.parked.failed(this.#key, head))) return { outcome: 'given back' }

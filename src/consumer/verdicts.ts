@@ -78,9 +78,9 @@ export class Verdicts {
     let held: Failure | null = null
     this.#verdicts = this.#verdicts.map((verdict) => {
       const { handler, failure } = verdict
-      if (handler === null || failure.laterMs !== null || this.#succeeded.has(handler.name) || !this.#opens(handler.name, verdict))
+      if (handler === null || isForItself(failure) || this.#succeeded.has(handler.name) || !this.#opens(handler.name, verdict))
         return verdict
-      if (!isProbe || failure.is === 'transient' || failure.is === 'fenced') {
+      if (!isProbe || !mayBeItsFault(failure)) {
         held ??= failure
         return verdict
       }
@@ -138,4 +138,14 @@ export class Verdicts {
   #policy(handler: Handler | null): BatchSettings['retry'] {
     return retryPolicy(this.#settings.retry, handler?.retry)
   }
+}
+
+/** It says nothing of the state of things. */
+function isForItself({ laterMs, errorClass }: Failure): boolean {
+  return laterMs !== null || errorClass === 'PROCESS_CRASHED'
+}
+
+/** Also that its handler does not return: one that never does would be the probe for ever. */
+function mayBeItsFault({ is, errorClass }: Failure): boolean {
+  return errorClass === 'HANDLER_TIMEOUT' || (is !== 'transient' && is !== 'fenced')
 }

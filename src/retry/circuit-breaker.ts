@@ -93,7 +93,8 @@ export class CircuitBreaker {
   /** `charge`: it is the failure of its message alone. `hold`: of something greater, and the message must not be charged. */
   failed(failure: BreakerFailure, now: number, random: number): 'charge' | 'hold' {
     if (this.#tripped !== null) {
-      if (this.#tripped.failure.handler === failure.handler) this.#wait(this.#tripped, now, random)
+      // Whoever's message it was: without a pause the next one would be tried at once, and the one after it.
+      this.#wait(this.#tripped, now, random)
       return 'hold'
     }
     if (!failure.first || failure.is === 'fenced') return 'charge'
@@ -104,6 +105,11 @@ export class CircuitBreaker {
     this.#wait(this.#tripped, now, random)
     this.#events.opened(failure)
     return 'hold'
+  }
+
+  /** While it is open: may this failure have the same reason? One that is known to fail by itself need not be held for any other. */
+  explains({ is, signature }: Pick<BreakerFailure, 'is' | 'signature'>): boolean {
+    return is === 'transient' || this.#tripped?.failure.signature === signature
   }
 
   /** A message of this handler was handled. */

@@ -93,5 +93,14 @@ export function faultPlan(chance: Chance): FaultPlan {
 }
 
 /** Whoever is taken for dead, or repeats what it did, cannot be told from one whose process ended. */
-const nobodyElseEndsProcesses = { crash: 0, freeze: 0, lostRequest: 0, lostReply: 0, late: 0, standstill: 0, slow: 0, hanging: 0, restarts: 0 }
-
+const nobodyElseEndsProcesses = {
+  crash: 0,
+  freeze: 0,
+  lostRequest: 0,
+  lostReply: 0,
+  late: 0,
+  standstill: 0,
+  slow: 0,
+  hanging: 0,
+  restarts: 0,
+}

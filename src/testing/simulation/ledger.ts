@@ -110,7 +110,8 @@ export class Ledger {
     // Of a foreign one any copy may have been the handled one.
     const wire = entry.foreign || entry.wire === null ? Number.POSITIVE_INFINITY : entry.wire
     // Also those of different keys: the outcome of a batch is that of running it one by one, but for what failed in it and was run again behind the others.
-    if (!this.#fickleKeys.has(entry.key) && (this.#lastOfBatch.get(batch) ?? 0) > wire) this.violate(`${id} took effect after a later message of its batch`)
+    if (!this.#fickleKeys.has(entry.key) && (this.#lastOfBatch.get(batch) ?? 0) > wire)
+      this.violate(`${id} took effect after a later message of its batch`)
     if (wire < Number.POSITIVE_INFINITY) this.#lastOfBatch.set(batch, wire)
     if (entry.key !== null) this.#rises(this.#lastEffect, entry, 'took effect')
   }

@@ -85,7 +85,10 @@ export class Operators {
   }
 }
 
-function samePlace(one: Pick<LetterDetail, 'topic' | 'partition' | 'key'>, other: Pick<LetterDetail, 'topic' | 'partition' | 'key'>): boolean {
+function samePlace(
+  one: Pick<LetterDetail, 'topic' | 'partition' | 'key'>,
+  other: Pick<LetterDetail, 'topic' | 'partition' | 'key'>,
+): boolean {
   if (one.key === null || other.key === null) return false
   return one.topic === other.topic && one.partition === other.partition && one.key.equals(other.key)
 }

@@ -46,11 +46,11 @@ export interface SimulationResult {
 }
 
 /** How long faults happen. */
-const troubledMs = 8_000
+const troubledMs = 6_000
 /** When they have ended, everything must come to rest within this. Above the longest sum of time-outs and pauses. */
 const patienceMs = 120_000
 /** How long the world is watched after that: nothing may happen to the messages any more. */
-const afterwardsMs = 6_000
+const afterwardsMs = 3_000
 
 /**
  * Runs relay and consumer as they ship, in several processes on one database and one log, through the schedule of this seed: calls take long, are

@@ -64,7 +64,7 @@ export class SimulatedService {
       broker,
       clock,
       pageSize: settings.pageSize,
-      idleMs: 200,
+      idleMs: 300,
       leaseMs: settings.leaseMs,
       maintain: false,
     })
@@ -79,7 +79,7 @@ export class SimulatedService {
       batch: { maxMessages: settings.maxMessages },
       retry: { maxAttempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, immediate: settings.immediate },
       breaker: { outageKeys: 1, probeAfterMs: 100, maxProbeAfterMs: 500 },
-      retryPollMs: 200,
+      retryPollMs: 400,
       retryLeaseMs: 1_500,
       timeoutMs: 2_000,
       drainMs: 1_000,

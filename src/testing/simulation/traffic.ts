@@ -70,7 +70,8 @@ export class Traffic {
     const dice = chance.number()
     const trouble = ((): Trouble => {
       let sum = 0
-      for (const one of ['poison', 'flaky', 'unreadable', 'refused', 'later', 'hanging', 'deadly'] as const) if (dice < (sum += plan[one])) return one
+      for (const one of ['poison', 'flaky', 'unreadable', 'refused', 'later', 'hanging', 'deadly'] as const)
+        if (dice < (sum += plan[one])) return one
       return 'none'
     })()
     // Nobody reads what nobody handles.
