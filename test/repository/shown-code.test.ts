@@ -30,6 +30,7 @@ test('the README and the pages of the patterns show code that runs', () => {
       'docs/patterns/idempotency.md',
       'docs/patterns/message.md',
       'docs/patterns/outbox.md',
+      'docs/patterns/retries.md',
     ]),
   )
 })
