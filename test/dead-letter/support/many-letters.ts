@@ -1,5 +1,12 @@
 import type { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
 
+/** What autovacuum does by itself within a minute. Rows count as visible to all once their commit is on the disk. */
+export async function vacuumLetters(database: PostgresDatabase): Promise<void> {
+  // A durable commit flushes those before it; the test server's own are not.
+  await database.use((session) => session.run([{ text: 'set local synchronous_commit = on' }, { text: 'create table flushed ()' }]))
+  await database.query('vacuum analyze tidemark.dead_letter')
+}
+
 /** Puts letters of about a kilobyte into the table, of 40 kinds, over 7 days; every tenth one is not of a living kind. */
 export async function insertManyLetters(database: PostgresDatabase, count: number): Promise<void> {
   await database.query(

@@ -481,7 +481,7 @@ create trigger audit_log_keep before update or delete or truncate on {schema}.au
     },
     {
       version: 7,
-      checksum: 'b53950e25bdcb85615d81c7482e58c1198025929ffc3fe15ab8aa39c5e599a12',
+      checksum: '4a1d390afa63acb3448ad48e028a8b7f174954097dc26b5d33ffeee532096923',
       sql: `-- Dead letters one can work with: what was edited, who did what, and who is told of them.
 
 alter table {schema}.dead_letter add column edits int not null default 0;
@@ -515,6 +515,9 @@ drop index {schema}.dead_letter_group;
 create index dead_letter_group on {schema}.dead_letter (fingerprint, died_at) include (group_name, type, error_class, redrives)
   where state = 'dead' and archived_at is null;
 drop index {schema}.dead_letter_newest;
+-- That takes a table whose new pages were vacuumed; the server's own thresholds would let many letters come before.
+alter table {schema}.dead_letter set (autovacuum_vacuum_insert_threshold = 1000, autovacuum_vacuum_insert_scale_factor = 0.02,
+  autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.02);
 
 -- Whom a consumer group's letters concern, as its processes say at their start.
 create table {schema}.consumer_contact (

@@ -31,6 +31,9 @@ drop index {schema}.dead_letter_group;
 create index dead_letter_group on {schema}.dead_letter (fingerprint, died_at) include (group_name, type, error_class, redrives)
   where state = 'dead' and archived_at is null;
 drop index {schema}.dead_letter_newest;
+-- That takes a table whose new pages were vacuumed; the server's own thresholds would let many letters come before.
+alter table {schema}.dead_letter set (autovacuum_vacuum_insert_threshold = 1000, autovacuum_vacuum_insert_scale_factor = 0.02,
+  autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.02);
 
 -- Whom a consumer group's letters concern, as its processes say at their start.
 create table {schema}.consumer_contact (
