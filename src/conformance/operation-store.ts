@@ -265,8 +265,8 @@ export const operationStoreCases: readonly Case<OperationStoreFixture>[] = [
   {
     name: 'a lease that ran out but was taken by nobody still counts',
     async run(fixture) {
-      const lease = await running(fixture, [item(0)], 1)
-      await new Promise((resolve) => setTimeout(resolve, 10))
+      const lease = await running(fixture, [item(0)], 20)
+      await new Promise((resolve) => setTimeout(resolve, 40))
       assert.equal(await lease.step(0, async () => results(0, 'done')), 'committed')
     },
   },
@@ -351,6 +351,23 @@ export const operationStoreCases: readonly Case<OperationStoreFixture>[] = [
       await lease.release()
       assert.equal((await fixture.store.get(lease.operation.id))!.runner, null)
       assert.ok((await claim(fixture, 'b')).token > lease.token)
+    },
+  },
+  {
+    name: 'what ended long ago is forgotten with its items, what has not ended is kept',
+    async run(fixture) {
+      const { store } = fixture
+      const lease = await running(fixture, [item(0), item(1)])
+      const { id } = lease.operation
+      while (await store.forget(0));
+      assert.equal((await store.items(id, {})).length, 2)
+      await lease.end('done', null, line('operation.end', id))
+      while (await store.forget(60_000));
+      assert.equal((await store.get(id))!.state, 'done')
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      while (await store.forget(0));
+      assert.deepEqual([await store.get(id), await store.items(id, {})], [null, []])
+      assert.ok((await store.listAudit({ target: { type: 'operation', id } })).length > 0)
     },
   },
   {

@@ -81,6 +81,11 @@ export interface OperationStore extends AuditStore {
    * from a sequence and is never used again. `null`: there is none. Operations that others hold locked are passed over, not waited for.
    */
   claim(request: ClaimRequest): Promise<OperationLease | null>
+
+  /**
+   * Removes one operation that ended longer ago than this, by the database's clock, with its items. Returns whether there was one. The audit log stays.
+   */
+  forget(keepMs: number): Promise<boolean>
 }
 
 /**

@@ -25,6 +25,8 @@ export interface RunOperationsOptions {
   readonly idleMs?: number
   /** Operations at once. @default 2 */
   readonly atOnce?: number
+  /** Ended operations are removed with their items after so long; what the audit log says of them stays. @default 2,592,000,000 ms (30 days) */
+  readonly keepMs?: number
   /** Where an end is said to come from, in the audit log. @default 'api' */
   readonly origin?: Origin
   readonly onEvent?: (event: OperationEvent) => void
@@ -48,6 +50,9 @@ export interface OperationRunner extends AsyncDisposable {
   readonly done: Promise<void>
 }
 
+/** Between two looks for operations to forget. */
+const forgetEveryMs = 3_600_000
+
 const troubleBackoff = { firstMs: 200, maxMs: 10_000 }
 
 /**
@@ -67,6 +72,7 @@ class Runner implements OperationRunner {
   readonly #running = new Map<string, Promise<void>>()
   #sleep = new AbortController()
   #failures = 0
+  #forgotAt = Number.NEGATIVE_INFINITY
 
   constructor(options: RunOperationsOptions) {
     checkKinds(options.kinds)
@@ -108,13 +114,24 @@ class Runner implements OperationRunner {
       const request = { runner: this.#name, kinds: kinds.map(({ name }) => name), except: [...this.#running.keys()], leaseMs }
       const lease = await store.claim(id === undefined ? request : { ...request, id })
       this.#failures = 0
-      if (lease === null) return false
+      if (lease === null) {
+        await this.#forget()
+        return false
+      }
       this.#running.set(lease.operation.id, this.#work(lease, leaseMs))
       return true
     } catch (error) {
       this.#trouble(null, error)
       return false
     }
+  }
+
+  /** While there is nothing else to do. */
+  async #forget(): Promise<void> {
+    const { store, id, keepMs = 30 * 24 * 3_600_000 } = this.#options
+    if (id !== undefined || this.#clock.elapsed() - this.#forgotAt < forgetEveryMs) return
+    while (!this.#stop.signal.aborted && (await store.forget(keepMs)));
+    this.#forgotAt = this.#clock.elapsed()
   }
 
   async #work(lease: OperationLease, leaseMs: number): Promise<void> {

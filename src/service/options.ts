@@ -68,7 +68,7 @@ export interface ServiceOptions {
 }
 
 /** How a service works on operations. */
-export interface ServiceOperationOptions extends Pick<RunOperationsOptions, 'leaseMs' | 'idleMs' | 'atOnce'> {
+export interface ServiceOperationOptions extends Pick<RunOperationsOptions, 'leaseMs' | 'idleMs' | 'atOnce' | 'keepMs'> {
   /** Kinds of your own, beside `redrive`. @default none */
   readonly kinds?: readonly OperationKind[]
   /** Work on operations from `start` on, whoever started them. @default true where the service consumes, or has kinds of its own */
@@ -238,6 +238,7 @@ const settings = group<ServiceOptions>({
     leaseMs: duration(100),
     idleMs: duration(1),
     atOnce: whole(1, 64),
+    keepMs: whole(0),
   }),
   alerts: group<ServiceAlertOptions>({
     everyMs: duration(1),

@@ -52,6 +52,7 @@ function lazyStore(store: () => Promise<OperationStore>): OperationStore {
     items: async (...given) => (await store()).items(...given),
     change: async (...given) => (await store()).change(...given),
     claim: async (...given) => (await store()).claim(...given),
+    forget: async (...given) => (await store()).forget(...given),
   }
 }
 

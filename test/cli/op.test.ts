@@ -129,6 +129,21 @@ test('a command line that is killed at half leaves an operation that op resume f
   ])
 })
 
+test('Ctrl-C in a real process pauses the operation and ends with 130', async () => {
+  const owned = await partition()
+  for (let i = 0; i < 30; i++) await owned.bury(`key ${i}`, 'skip')
+  const flags = ['dlq', 'redrive', '--yes', '--rate', '20', '--no-canary']
+  const program = startProgram(new URL('support/cli-process.ts', import.meta.url), flags, { env: { DATABASE_URL: url } })
+  await until('some are out', async () => (await letters.count({})).count < 28)
+  program.signal('SIGINT')
+  expect(await program.ended).toMatchObject({
+    code: 130,
+    signal: null,
+    stderr: expect.stringContaining('Paused. Go on: tidemark op resume'),
+  })
+  expect((await operations.list({ limit: 1 }))[0]).toMatchObject({ state: 'paused', runner: null })
+})
+
 test('--detach starts it and leaves it to others; op watch sees it, and an interrupt leaves it alone', async () => {
   const owned = await partition()
   await owned.bury('a', 'skip')

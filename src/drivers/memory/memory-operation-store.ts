@@ -112,6 +112,12 @@ export class MemoryOperationStore implements OperationStore {
     return new MemoryOperationLease(this.#database, stored, this.#set(stored, { runner }), leaseMs, (entry) => this.#record(entry))
   }
 
+  async forget(keepMs: number): Promise<boolean> {
+    const before = this.#clock.now() - keepMs
+    const old = [...this.#operations.values()].find(({ operation: { endedAt } }) => endedAt !== null && endedAt.getTime() < before)
+    return old !== undefined && this.#operations.delete(old.operation.id)
+  }
+
   get #clock(): Clock {
     return this.#database.clock
   }

@@ -82,6 +82,11 @@ export class PostgresOperationStore implements OperationStore {
     return new PostgresOperationLease(this.#database, this.#schema, ref, queries.operationOf(row))
   }
 
+  async forget(keepMs: number): Promise<boolean> {
+    const [gone] = await this.#run([queries.forgetOperation(this.#schema, keepMs)])
+    return gone!.rows.length > 0
+  }
+
   #run(statements: readonly Statement[]): Promise<StatementResult[]> {
     return this.#database.use((session) => session.run(statements))
   }
@@ -200,6 +205,9 @@ class PostgresOperationLease implements OperationLease {
   }
 }
 
+/** A busy process may be so long between two statements without being frozen. */
+const leastStandstillMs = 500
+
 /** Ends the transaction. Seen by nobody. */
 class Fenced extends Error {}
 
@@ -207,8 +215,8 @@ class Fenced extends Error {}
 const readCommitted: Statement = { text: 'set transaction isolation level read committed' }
 
 /** A process that is frozen in a transaction would keep its locks, and its successor waiting. */
-function standstill(ms: number): Statement {
-  return { text: `select set_config('idle_in_transaction_session_timeout', $1, true)`, params: [String(ms)] }
+function standstill(leaseMs: number): Statement {
+  return { text: `select set_config('idle_in_transaction_session_timeout', $1, true)`, params: [String(Math.max(leastStandstillMs, leaseMs))] }
 }
 
 function isUuid(text: string): boolean {

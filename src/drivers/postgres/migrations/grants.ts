@@ -9,7 +9,7 @@ type Role = 'publisher' | 'relay' | 'consumer' | 'operator' | 'broker'
 
 /** What it takes to run operations, and to start and stop them. */
 const operations = [
-  'select, insert, update on {schema}.operation',
+  'select, insert, update, delete on {schema}.operation',
   'select, insert, update, delete on {schema}.operation_item',
   'usage on sequence {schema}.operation_lease',
   // Nobody changes or removes a line.

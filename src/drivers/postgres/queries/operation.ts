@@ -192,6 +192,18 @@ export function releaseLease(schema: string, ref: LeaseRef): Statement {
   }
 }
 
+/** One that ended long ago, unless somebody is resuming it. */
+export function forgetOperation(schema: string, keepMs: number): Statement {
+  return {
+    text: `with gone as (
+        delete from ${schema}.operation where id = (select id from ${schema}.operation where state in ('done', 'failed', 'cancelled')
+          and ended_at < clock_timestamp() - $1::bigint * interval '1 ms' order by id limit 1 for update skip locked) returning id
+      ), items as (delete from ${schema}.operation_item i using gone g where i.operation = g.id)
+      select id from gone`,
+    params: [keepMs],
+  }
+}
+
 function columns(results: readonly ItemResult[]): readonly unknown[] {
   return [
     results.map(({ outcome }) => outcome),
