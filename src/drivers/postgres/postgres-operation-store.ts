@@ -216,7 +216,10 @@ const readCommitted: Statement = { text: 'set transaction isolation level read c
 
 /** A process that is frozen in a transaction would keep its locks, and its successor waiting. */
 function standstill(leaseMs: number): Statement {
-  return { text: `select set_config('idle_in_transaction_session_timeout', $1, true)`, params: [String(Math.max(leastStandstillMs, leaseMs))] }
+  return {
+    text: `select set_config('idle_in_transaction_session_timeout', $1, true)`,
+    params: [String(Math.max(leastStandstillMs, leaseMs))],
+  }
 }
 
 function isUuid(text: string): boolean {
