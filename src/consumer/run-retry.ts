@@ -203,8 +203,8 @@ class RetryRun {
         errorClass: failure.errorClass,
         signature,
         key: this.#key.key.toString('base64'),
-        // That of a message which is known to fail says nothing of the state of things; that something is away does.
-        first: failure.is === 'transient',
+        // A message that is known to fail says nothing of the state of things, but that something is away which was not before.
+        first: failure.is === 'transient' && this.#key.failures.at(-1)?.error !== failure.reason,
       }
       if (breaker.failed(of, clock.elapsed(), clock.random()) === 'hold' && breaker.explains(of)) return this.giveBack()
     }
