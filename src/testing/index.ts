@@ -14,3 +14,5 @@ export { handledTwice, type HandledTwiceOptions, type HandledTwiceTarget } from 
 export { testMessage } from './test-message.ts'
 export { simulate, type SimulationOptions, type SimulationResult } from './simulation/simulate.ts'
 export { type FaultPlan } from './simulation/fault-plan.ts'
+export { type Coverage, type Happening, happenings } from './simulation/coverage.ts'
+export { shrink } from './simulation/shrink.ts'

@@ -1,4 +1,8 @@
-import type { BatchEnd, BatchTransaction, ConsumerStore, LaneRef } from '../../src/consumer/port.ts'
+import { laneOf } from '../../src/consumer/lane-of.ts'
+import type { LeasedKey, ParkedStore } from '../../src/consumer/parked-port.ts'
+import { parkedKeyOf } from '../../src/consumer/parked-key.ts'
+import type { BatchEnd, BatchTransaction, ConsumerStore, LanePosition, LaneRef, PartitionState } from '../../src/consumer/port.ts'
+import type { DeadLetterStore } from '../../src/dead-letter/port.ts'
 import type { MemoryConsumerStore, MemoryOutboxStore } from '../../src/drivers/memory/index.ts'
 import type { OutboxStore, RelayStream } from '../../src/outbox/port.ts'
 import type { SimulationOptions } from '../../src/testing/index.ts'
@@ -45,6 +49,41 @@ export const brokenStores: readonly BrokenStore[] = [
     within: 100,
   },
   {
+    without: 'the count of holds in the compare-and-set of a batch',
+    broken: { consumer: (store) => committing(store, async (end, row) => ({ ...end, position: { ...end.position, holds: row.holds } })) },
+    within: 1_000,
+  },
+  {
+    without: 'the lease in what a retrier commits',
+    broken: { consumer: (store) => ({ ...bound(store), parked: withLease(store) }) },
+    within: 1_000,
+  },
+  {
+    without: 'the head in what a retrier commits: whatever is the first goes',
+    broken: { consumer: (store) => ({ ...bound(store), parked: withAnyHead(store) }) },
+    within: 1_000,
+  },
+  {
+    without: 'the hold of the lane at a redrive',
+    broken: { letters: (store) => redriving(store, ({ lane }) => store.tables.setLane(lane, { ...lane.row, holds: lane.row.holds - 1 })) },
+    within: 1_000,
+  },
+  {
+    without: '`dead` on the message: a redrive unblocks its key',
+    broken: { letters: (store) => redriving(store, ({ lane, key }) => unblock(store, lane, key)) },
+    within: 1_000,
+  },
+  {
+    without: 'the order of a key, when letters are redriven: they come behind what waits',
+    broken: { letters: (store) => redriving(store, ({ lane, key }) => turn(store, lane, key)) },
+    within: 1_000,
+  },
+  {
+    without: 'the suspects after a take-over: what ends processes does so for ever',
+    broken: { consumer: (store) => ({ ...bound(store), takeOver: async (request) => withoutSuspects(await store.takeOver(request)) }) },
+    within: 1_000,
+  },
+  {
     without: 'the locks of the keys at a publish',
     broken: { outbox: (store) => ({ ...streaming(store), append: (tx, messages) => store.append(tx, messages, { keyLocked: true }) }) },
     within: 100,
@@ -66,7 +105,7 @@ export const brokenStores: readonly BrokenStore[] = [
   },
 ]
 
-type Row = Pick<BatchEnd['position'], 'epoch' | 'nextOffset'>
+type Row = Pick<BatchEnd['position'], 'epoch' | 'nextOffset' | 'holds'>
 
 /** The store with another end of its batches, made of the right one and the row as it stands. */
 function committing(store: MemoryConsumerStore, change: (end: BatchEnd, row: Row) => Promise<BatchEnd>): ConsumerStore {
@@ -100,6 +139,99 @@ function bound(store: MemoryConsumerStore): ConsumerStore {
     parked: store.parked,
     forgetHandled: (retentionMs) => store.forgetHandled(retentionMs),
   }
+}
+
+/** The retriers' store with other keys for what is done at the end of a try. */
+function retrying(store: MemoryConsumerStore, atEnd: (key: LeasedKey) => LeasedKey): ParkedStore {
+  const { parked } = store
+  return {
+    lease: (request) => parked.lease(request),
+    begin: (key) => parked.begin(atEnd(key)),
+    failed: (key, failure) => parked.failed(atEnd(key), failure),
+    renew: (keys, leaseMs) => parked.renew(keys, leaseMs),
+    giveBack: (keys, afterMs) => parked.giveBack(keys, afterMs),
+    refund: (partition, keys) => parked.refund(partition, keys),
+    waiting: (group) => parked.waiting(group),
+  }
+}
+
+/** Whoever comes has the lease. */
+function withLease(store: MemoryConsumerStore): ParkedStore {
+  return retrying(store, (key) => ({
+    ...key,
+    get token() {
+      const lease = store.tables.partition(key.partition)?.states.get(key.key.toString('base64'))?.lease ?? null
+      return lease as string
+    },
+  }))
+}
+
+/** Whatever stands first by now is taken for what was tried. */
+function withAnyHead(store: MemoryConsumerStore): ParkedStore {
+  return retrying(store, (key) => ({
+    ...key,
+    get messages() {
+      const queue = [...(store.queues(key.partition).get(key.key.toString('base64')) ?? [])].sort(
+        (a, b) => a.record.offset - b.record.offset,
+      )
+      return queue.length < key.messages.length
+        ? key.messages
+        : queue.slice(0, key.messages.length).map(({ record }) => ({ record, letterId: null }))
+    },
+  }))
+}
+
+interface RedrivenKey {
+  readonly lane: LaneRef & { readonly row: LanePosition }
+  /** Base64. */
+  readonly key: string
+}
+
+/** The operators' store, with something done right after a redrive has committed. */
+function redriving({ letters, tables }: MemoryConsumerStore, after: (place: RedrivenKey) => void): DeadLetterStore {
+  const spoil = async (id: number): Promise<void> => {
+    const letter = await letters.get(id)
+    const partition = letter === null ? undefined : tables.partition(letter)
+    if (letter === null || partition === undefined) return
+    const row = partition.lanes[laneOf(letter.key, letter.offset, partition.lanes.length)]!
+    after({ lane: { ...partition.ref, lane: row.lane, row }, key: parkedKeyOf(letter).key.toString('base64') })
+  }
+  return new Proxy(letters, {
+    get: (target, name) => {
+      if (name !== 'redrive') {
+        const value: unknown = Reflect.get(target, name, target)
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value
+      }
+      const redrive: DeadLetterStore['redrive'] = async (asked, options) => {
+        const outcomes = await letters.redrive(asked, options)
+        const done = outcomes.find(({ outcome }) => outcome === 'redriven')
+        if (done !== undefined) await spoil(done.id)
+        return outcomes
+      }
+      return redrive
+    },
+  })
+}
+
+function unblock({ tables }: MemoryConsumerStore, lane: LaneRef, key: string): void {
+  const { parked } = tables.partition(lane)!
+  parked.set(
+    key,
+    (parked.get(key) ?? []).map((message) => ({ ...message, dead: false })),
+  )
+}
+
+/** The first comes last. */
+function turn({ tables }: MemoryConsumerStore, lane: LaneRef, key: string): void {
+  const { parked } = tables.partition(lane)!
+  const [first, ...rest] = parked.get(key) ?? []
+  if (first === undefined || rest.length === 0) return
+  const behind = Math.max(...rest.map(({ record }) => record.offset)) + 0.5
+  parked.set(key, [...rest, { ...first, record: { ...first.record, offset: behind } }])
+}
+
+function withoutSuspects(state: PartitionState): PartitionState {
+  return { ...state, lanes: state.lanes.map((lane) => ({ ...lane, suspects: 0 })) }
 }
 
 /** The store with other streams, made of the right ones. */

@@ -3,8 +3,10 @@ import { parseArgs } from 'node:util'
 import { simulate } from '../../src/testing/index.ts'
 import { brokenStores } from './broken-stores.ts'
 
-const { values } = parseArgs({ options: { seeds: { type: 'string', default: '300' } } })
+const { values } = parseArgs({ options: { seeds: { type: 'string', default: '300' }, only: { type: 'string' } } })
+const only = values.only
 for (const { without, broken } of brokenStores) {
+  if (only !== undefined && !without.includes(only)) continue
   const found: string[] = []
   let first: number | null = null
   for (let seed = 1; seed <= Number(values.seeds); seed++) {

@@ -1,32 +1,41 @@
 /**
- * Runs schedules of the simulation: `node --import tsx --conditions=tidemark-source test/simulation/run.ts --seeds 1000 [--from 1] [--trace]`.
- * Ends with 1, the seed and the last lines of the trace when a promise was broken.
+ * Runs schedules of the simulation: `node --import tsx --conditions=tidemark-source test/simulation/run.ts --seeds 1000 [--from 1] [--trace] [--plan '{…}']`.
+ * Where a promise is broken it looks for the least trouble that breaks it by the same seed, prints the last lines of that trace and how to run it again,
+ * and ends with 1.
  *
  * @module
  */
 import { parseArgs } from 'node:util'
-import { simulate } from '../../src/testing/index.ts'
+import { type SimulationOptions, shrink, simulate } from '../../src/testing/index.ts'
 
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
     trace: { type: 'boolean', default: false },
+    plan: { type: 'string' },
   },
 })
+const options: SimulationOptions = values.plan === undefined ? {} : { plan: JSON.parse(values.plan) as SimulationOptions['plan'] & object }
 const first = Number(values.from)
 const started = performance.now()
+const totals = new Map<string, number>()
 let messages = 0
-let events = 0
+let calls = 0
 for (let seed = first; seed < first + Number(values.seeds); seed++) {
-  const result = await simulate(seed)
+  const result = await simulate(seed, options)
   messages += result.messages
-  events += result.trace.length
+  calls += result.trace.length
+  for (const [what, count] of Object.entries(result.coverage)) totals.set(what, (totals.get(what) ?? 0) + count)
   if (result.violation === null) continue
-  console.error(values.trace ? result.trace.join('\n') : result.trace.slice(-80).join('\n'))
+  const least = values.trace ? result : await shrink(result, options)
+  console.error(values.trace ? least.trace.join('\n') : least.trace.slice(-80).join('\n'))
   console.error(`seed ${seed}: ${result.violation}`)
-  console.error(`again, with all of its ${result.trace.length} lines: test/simulation/run.ts --from ${seed} --seeds 1 --trace`)
+  if (least !== result) console.error(`shrunk from ${result.messages} messages to ${least.messages}: ${least.violation}`)
+  console.error(`again, with all of its ${least.trace.length} lines:`)
+  console.error(`npm run simulate -- --from ${seed} --seeds 1 --trace --plan '${JSON.stringify(least.plan)}'`)
   process.exitCode = 1
   break
 }
-console.log(`${messages} messages, ${events} calls, ${((performance.now() - started) / 1000).toFixed(1)} s`)
+console.log([...totals].map(([what, count]) => `${what}: ${count}`).join(', '))
+console.log(`${messages} messages, ${calls} calls, ${((performance.now() - started) / 1000).toFixed(1)} s`)

@@ -49,7 +49,8 @@ export class MemoryConsumerStore implements ConsumerStore {
   readonly alerts: MemoryAlertStore
   /** What the inbox can tell. */
   readonly inbox: MemoryInboxStore
-  readonly #tables = new MemoryConsumerTables()
+  /** For tests that look behind the store, or take a safeguard out of it. */
+  readonly tables = new MemoryConsumerTables()
   readonly parked: MemoryParkedStore
   readonly #parts: MemoryTransactionParts
 
@@ -59,25 +60,25 @@ export class MemoryConsumerStore implements ConsumerStore {
     standstillMs = 5_000,
   }: MemoryConsumerStoreOptions = {}) {
     this.database = database
-    this.letters = new MemoryDeadLetterStore(database, this.#tables)
+    this.letters = new MemoryDeadLetterStore(database, this.tables)
     this.alerts = new MemoryAlertStore(database)
-    this.inbox = new MemoryInboxStore(this.#tables)
-    this.#parts = { database, tables: this.#tables, append, standstillMs }
+    this.inbox = new MemoryInboxStore(this.tables)
+    this.#parts = { database, tables: this.tables, append, standstillMs }
     this.parked = new MemoryParkedStore(this.#parts)
   }
 
   /** What was given up, in the order it was. */
   get deadLetters(): readonly MemoryDeadLetter[] {
-    return this.#tables.deadLetters
+    return this.tables.deadLetters
   }
 
   /** What waits in a partition, by key in base64. */
   queues(partition: PartitionRef): ReadonlyMap<string, readonly ParkedMessage[]> {
-    return this.#tables.partition(partition)?.parked ?? new Map<string, readonly ParkedMessage[]>()
+    return this.tables.partition(partition)?.parked ?? new Map<string, readonly ParkedMessage[]>()
   }
 
   async positions(group: string): Promise<readonly PartitionPosition[]> {
-    const ours = [...this.#tables.partitions.values()].filter(({ ref }) => ref.group === group)
+    const ours = [...this.tables.partitions.values()].filter(({ ref }) => ref.group === group)
     return ours.map(({ ref: { topic, topicId, partition }, lanes }) => {
       return { topic, topicId, partition, nextOffset: Math.min(...lanes.map(({ nextOffset }) => nextOffset)) }
     })
@@ -87,11 +88,11 @@ export class MemoryConsumerStore implements ConsumerStore {
     return this.database.transaction(async (tx) => {
       await tx.lock(`first positions ${JSON.stringify([topic.group, topic.topicId])}`)
       await this.database.step('make positions', tx)
-      const there = [...this.#tables.partitions.values()]
+      const there = [...this.tables.partitions.values()]
       const seen = there.some(({ ref }) => ref.group === topic.group && ref.topicId === topic.topicId)
       for (const [partition, offset] of (seen ? later : first).entries()) {
         const ref = { ...topic, partition }
-        if (this.#tables.partition(ref) !== undefined) continue
+        if (this.tables.partition(ref) !== undefined) continue
         const made: MemoryPartition = {
           ref,
           lanes: freshLanes(lanes, { offset, leaderEpoch: null }, 0),
@@ -99,7 +100,7 @@ export class MemoryConsumerStore implements ConsumerStore {
           states: new Map(),
           care: new Map(),
         }
-        tx.stage(() => void this.#tables.partitions.set(partitionName(ref), made))
+        tx.stage(() => void this.tables.partitions.set(partitionName(ref), made))
       }
     })
   }
@@ -115,7 +116,7 @@ export class MemoryConsumerStore implements ConsumerStore {
   async reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null> {
     const tx = this.database.begin()
     try {
-      const position = this.#tables.lane(lane)
+      const position = this.tables.lane(lane)
       // The row first, then the set: the other way round a key parked in between would be missing although its hold was counted.
       await this.database.step('parked keys', tx)
       return position === undefined ? null : { position, parkedKeys: [...this.queues(lane).keys()] }
@@ -129,7 +130,7 @@ export class MemoryConsumerStore implements ConsumerStore {
       const moved: LanePosition[] = []
       for (const { lane, epoch, offset, leaderEpoch } of [...targets].sort((a, b) => a.lane - b.lane)) {
         const behind = (): LanePosition | undefined => {
-          const row = this.#tables.lane({ ...partition, lane })
+          const row = this.tables.lane({ ...partition, lane })
           return row !== undefined && row.epoch === epoch && row.nextOffset < offset ? row : undefined
         }
         if (behind() === undefined) continue
@@ -139,7 +140,7 @@ export class MemoryConsumerStore implements ConsumerStore {
         if (row === undefined) continue
         const there = { ...row, nextOffset: offset, leaderEpoch }
         moved.push(there)
-        tx.stage(() => this.#tables.setLane(partition, there))
+        tx.stage(() => this.tables.setLane(partition, there))
       }
       return moved
     })
@@ -149,7 +150,7 @@ export class MemoryConsumerStore implements ConsumerStore {
     return this.database.transaction(async (tx) => {
       for (const { lane } of from) await tx.lock(laneLock({ ...partition, lane }))
       await this.database.step('replace lanes', tx)
-      const found = this.#tables.partition(partition)
+      const found = this.tables.partition(partition)
       if (found === undefined || !sameLanes(found.lanes, from)) return 'fenced'
       // Above every old one: an owner of old must not find its number again.
       const epoch = 1 + Math.max(...found.lanes.map((row) => row.epoch))
@@ -158,7 +159,7 @@ export class MemoryConsumerStore implements ConsumerStore {
       tx.stage(() => {
         found.lanes = lanes
         found.care.clear()
-        for (const { lane } of lanes) this.#tables.setCare(partition, lane, { taken: true, inFlight: firstSize })
+        for (const { lane } of lanes) this.tables.setCare(partition, lane, { taken: true, inFlight: firstSize })
       })
       return stateOf({ ...found, lanes })
     })
@@ -176,11 +177,11 @@ export class MemoryConsumerStore implements ConsumerStore {
     return this.database.transaction(async (tx) => {
       await tx.lock(laneLock(lane))
       await this.database.step('mark', tx)
-      const row = this.#tables.lane(lane)
+      const row = this.tables.lane(lane)
       if (row === undefined || row.epoch !== epoch || row.nextOffset !== nextOffset || row.holds !== holds) return null
-      const care = this.#tables.care(lane)
+      const care = this.tables.care(lane)
       const marks = care.marked === offset ? care.marks + 1 : 1
-      tx.stage(() => this.#tables.setCare(lane, lane.lane, { marked: offset, marks }))
+      tx.stage(() => this.tables.setCare(lane, lane.lane, { marked: offset, marks }))
       return { marks, at: null }
     })
   }
@@ -189,14 +190,14 @@ export class MemoryConsumerStore implements ConsumerStore {
     return this.database.transaction(async (tx) => {
       for (const { lane, epoch } of [...lanes].sort((a, b) => a.lane - b.lane)) {
         await tx.lock(laneLock({ ...partition, lane }))
-        if (this.#tables.lane({ ...partition, lane })?.epoch === epoch)
-          tx.stage(() => this.#tables.setCare(partition, lane, { taken: false }))
+        if (this.tables.lane({ ...partition, lane })?.epoch === epoch)
+          tx.stage(() => this.tables.setCare(partition, lane, { taken: false }))
       }
     })
   }
 
   async forgetHandled(retentionMs: number): Promise<void> {
-    this.#tables.forgetHandledBefore(this.database.clock.now() - retentionMs)
+    this.tables.forgetHandledBefore(this.database.clock.now() - retentionMs)
   }
 
   async #raiseEpochs(
@@ -205,10 +206,10 @@ export class MemoryConsumerStore implements ConsumerStore {
     timeoutMs: number,
     inFlight: number,
   ): Promise<PartitionState | 'blocked'> {
-    const lanes = this.#tables.partition(partition)?.lanes ?? []
+    const lanes = this.tables.partition(partition)?.lanes ?? []
     for (const { lane } of lanes) if (!(await tx.lock(laneLock({ ...partition, lane }), timeoutMs))) return 'blocked'
     await this.database.step('raise epochs', tx)
-    const found = this.#tables.partition(partition)
+    const found = this.tables.partition(partition)
     if (found === undefined) return { lanes: [], parkedKeys: [] }
     // Their number was changed while we waited for the old rows.
     if (found.lanes.length !== lanes.length) return 'blocked'
@@ -219,7 +220,7 @@ export class MemoryConsumerStore implements ConsumerStore {
     const raised = found.lanes.map((row) => ({ ...row, epoch: row.epoch + 1 }))
     tx.stage(() => {
       found.lanes = raised
-      for (const { lane } of raised) this.#tables.setCare(partition, lane, { taken: true, inFlight: Math.max(suspected[lane]!, inFlight) })
+      for (const { lane } of raised) this.tables.setCare(partition, lane, { taken: true, inFlight: Math.max(suspected[lane]!, inFlight) })
     })
     await this.database.step('parked keys', tx)
     return stateOf({ ...found, lanes: raised.map((row) => ({ ...row, suspects: suspected[row.lane]! })) })
@@ -228,7 +229,7 @@ export class MemoryConsumerStore implements ConsumerStore {
   /** Ends who holds a lane's row and stands still. Who waits for a lock himself will come to an end. */
   #endBlockers(partition: PartitionRef): void {
     const { locks } = this.database
-    for (const { lane } of this.#tables.partition(partition)?.lanes ?? []) {
+    for (const { lane } of this.tables.partition(partition)?.lanes ?? []) {
       const holder = locks.holder(laneLock({ ...partition, lane }))
       if (holder !== null && !locks.isWaiting(holder)) holder.terminate()
     }
