@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type OperationSettings, defaultSettings } from './operation.ts'
-import { type Pace, decide, leastTried, looked, paceOf, stageEnds, stepped, triedOf } from './pace.ts'
+import { type Pace, decide, leastTried, lookMs, looked, paceOf, stageEnds, stepped, triedOf } from './pace.ts'
 
 const none = { done: 0, failed: 0, skipped: 0, started: 0 }
 
@@ -46,6 +46,15 @@ describe('stages', () => {
     const after = stepped(pace({ canary: [1], maxFailures: 0.5 }, 100), { ...none, skipped: 98, failed: 1, done: 1 })
     expect(decide(after, 0, 100).decision).toEqual({ what: 'end', as: 'done' })
   })
+})
+
+test('looks at many started items come one after the other at the end of a stage, and leave room for steps in its middle', () => {
+  const nothing = { done: 0, failed: 0, skipped: 0 }
+  const middle = looked(stepped(pace({ canary: [1] }, 10_000), { ...none, started: 5_000 }), nothing, 100, true)
+  expect(decide(middle, 101, 100).decision).toEqual({ what: 'step', limit: 100 })
+  expect(decide(middle, 100 + lookMs, 100).decision).toEqual({ what: 'look' })
+  const end = looked(stepped(middle, { ...none, started: 5_000 }), nothing, 100, true)
+  expect(decide(end, 101, 100).decision).toEqual({ what: 'look' })
 })
 
 test('after a resume the ratio counts from there', () => {

@@ -23,6 +23,8 @@ export interface Pace {
   /** Since when the end of a stage waits for its items to end. */
   readonly observedFrom: number | null
   readonly lookedAt: number
+  /** The last look has not seen all of them. */
+  readonly hasMoreToSee: boolean
 }
 
 /** What is to be done next. */
@@ -41,7 +43,7 @@ export function paceOf(operation: Pick<Operation, 'settings' | 'total' | 'next' 
   const { settings, total, next, counts, base } = operation
   const ends = stageEnds(settings.canary, total)
   const stage = ends.findIndex((end) => end >= next)
-  const fresh = { tokens: 0, filledAt: now, observedFrom: null, lookedAt: now - lookMs }
+  const fresh = { tokens: 0, filledAt: now, observedFrom: null, lookedAt: now - lookMs, hasMoreToSee: false }
   return { settings, total, next, counts, base, stage: stage === -1 ? ends.length - 1 : stage, ...fresh }
 }
 
@@ -92,8 +94,8 @@ export function stepped(pace: Pace, tried: OperationCounts): Pace {
   return { ...pace, counts, next: pace.next + items, tokens: pace.tokens - items }
 }
 
-/** After a look: so many of the started ones have ended so. */
-export function looked(pace: Pace, ended: Omit<OperationCounts, 'started'>, now: number): Pace {
+/** After a look: so many of the started ones have ended so, and perhaps there are more to see. */
+export function looked(pace: Pace, ended: Omit<OperationCounts, 'started'>, now: number, hasMoreToSee = false): Pace {
   const { done, failed, skipped, started } = pace.counts
   const counts = {
     done: done + ended.done,
@@ -101,7 +103,7 @@ export function looked(pace: Pace, ended: Omit<OperationCounts, 'started'>, now:
     skipped: skipped + ended.skipped,
     started: started - ended.done - ended.failed - ended.skipped,
   }
-  return { ...pace, counts, lookedAt: now }
+  return { ...pace, counts, lookedAt: now, hasMoreToSee }
 }
 
 /** What counts for the ratio: those left alone say nothing. */
@@ -124,7 +126,8 @@ function whyFailed(pace: Pace): string {
 }
 
 function lookOrWait(pace: Pace, now: number, leftMs: number): { readonly pace: Pace; readonly decision: Decision } {
-  const untilLook = pace.lookedAt + lookMs - now
+  // At the end of a stage nothing else is to be done. In its middle, looks must not keep it from its steps, however many are under way.
+  const untilLook = pace.hasMoreToSee ? 0 : pace.lookedAt + lookMs - now
   return { pace, decision: untilLook <= 0 ? { what: 'look' } : { what: 'wait', ms: Math.min(untilLook, leftMs) } }
 }
 

@@ -185,9 +185,7 @@ class OperationRun {
     const ended = results.length === 0 ? { done: 0, failed: 0, skipped: 0 } : await lease.settle(results)
     if (ended === 'fenced') return this.#lose()
     crashPoint('operation:after-look')
-    const paced = looked(this.#pace, ended, clock.elapsed())
-    // More of them wait: the next look comes at once.
-    this.#pace = this.#lookAfter === -1 ? paced : { ...paced, lookedAt: Number.NEGATIVE_INFINITY }
+    this.#pace = looked(this.#pace, ended, clock.elapsed(), this.#lookAfter !== -1)
     return true
   }
 
