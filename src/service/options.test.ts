@@ -38,7 +38,9 @@ const Placed = event('Placed', { aggregate: 'order', key: () => 'k', schema: z.o
 describe('what consume takes', () => {
   test.each<[options: object, message: string]>([
     [{ deadLetter: 'drop' }, "shop.consume(Placed): deadLetter is 'block' or 'skip'; got 'drop'."],
-    [{ retry: { maxAttempts: 1 } }, 'shop.consume(Placed) has no option "retry"; it has group, startFrom,'],
+    [{ retries: { maxAttempts: 1 } }, 'shop.consume(Placed) has no option "retries"; it has group, startFrom,'],
+    [{ retry: { maxAttempts: 0 } }, 'retry.maxAttempts is a whole number from 1 on, or Infinity; got 0.'],
+    [{ timeoutMs: 0 }, 'timeoutMs is a whole number from 1 to 2,147,483,647 (milliseconds); got 0.'],
     [
       { startFrom: 'beginning' },
       "startFrom is 'earliest', 'latest', 'committed', { committed: 'name of a group' } or a Date; got 'beginning'.",
@@ -106,7 +108,7 @@ describe('the settings of a service', () => {
     [{ outbox: { retention: { keep: 1 } } }, 'has no option "outbox.retention.keep"; outbox.retention has partitionRows'],
     [{ outbox: { published: 'delete', retention: { keepMs: 1 } } }, 'there is none'],
     [{ consumer: null }, 'consumer is an object; got null.'],
-    [{ consumer: { retry: { maxAttempts: 0 } } }, 'consumer.retry.maxAttempts is a whole number from 1 on; got 0.'],
+    [{ consumer: { retry: { maxAttempts: 0 } } }, 'consumer.retry.maxAttempts is a whole number from 1 on, or Infinity; got 0.'],
     [{ consumer: { retry: { attempts: 3 } } }, 'has no option "consumer.retry.attempts"; consumer.retry has maxAttempts'],
     [{ consumer: { retry: { baseDelayMs: -5 } } }, 'consumer.retry.baseDelayMs is a whole number from 0'],
     [{ consumer: { deadLetter: 'drop' } }, "consumer.deadLetter is 'block' or 'skip'; got 'drop'."],

@@ -186,6 +186,8 @@ describe.skipIf(missing)(`a load of others${ownKafkaAvailable.note}${kcatAvailab
       }
       await until(`${topic} is handled up to ${ends.join()}`, reached, 60_000 + messages * 5)
     }
+    const waiting = `select from tidemark.parked_key where group_name = $1 and next_attempt_at < 'infinity'`
+    await until('nothing waits to be tried again', async () => (await database.query(waiting, [group])).length === 0)
   }
 
   async function counted(keyed: string, keyless: string): Promise<Record<string, number>> {

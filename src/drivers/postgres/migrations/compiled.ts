@@ -335,7 +335,7 @@ alter table {schema}.consumer_position add column leader_epoch int, add column l
     },
     {
       version: 5,
-      checksum: 'a3bb1e66b1bec5124fa9a9fdeac8d0b1b16f7e3781c4f23ae97e9272f5ab6f6c',
+      checksum: '537ae8d09713b7a085d0997dcb38d0344b6cba7ea9a270dca02342b02cf9cc58',
       sql: `-- When things fail: keys that are tried again, bounds on what waits, crashes that are blamed on a message, and dead letters one can work with.
 
 -- What a crash may have been caused by. A lane whose owner did not give it back is run one message at a time, each marked before it runs.
@@ -394,12 +394,8 @@ alter table {schema}.dead_letter
 update {schema}.dead_letter set first_failed_at = died_at, last_failed_at = died_at;
 create index dead_letter_group on {schema}.dead_letter (state, fingerprint, died_at) include (group_name, type, error_class) where archived_at is null;
 create index dead_letter_newest on {schema}.dead_letter (group_name, id desc) where state = 'dead' and archived_at is null;
-`,
-    },
-    {
-      version: 6,
-      checksum: '8bde1691ac8b8e960f4454c19460dd0d1acd21449e4464376fc172b4f63817f5',
-      sql: `-- Long-running operations: planned, frozen, run by whichever process has the lease, watched. And who did what.
+
+-- Long-running operations: planned, frozen, run by whichever process has the lease, watched. And who did what.
 
 create sequence {schema}.operation_lease;
 
@@ -477,12 +473,8 @@ begin
 end $$;
 create trigger audit_log_keep before update or delete or truncate on {schema}.audit_log
   for each statement execute function {schema}.audit_log_keep();
-`,
-    },
-    {
-      version: 7,
-      checksum: '4a1d390afa63acb3448ad48e028a8b7f174954097dc26b5d33ffeee532096923',
-      sql: `-- Dead letters one can work with: what was edited, who did what, and who is told of them.
+
+-- Dead letters one can work with: what was edited, who did what, and who is told of them.
 
 alter table {schema}.dead_letter add column edits int not null default 0;
 
@@ -539,12 +531,8 @@ create table {schema}.dead_letter_watch (
   held_until timestamptz not null default now()
 );
 insert into {schema}.dead_letter_watch default values;
-`,
-    },
-    {
-      version: 8,
-      checksum: 'b546f0c6fca0b2526dcd239381c9a1988619ad2e36be818db68809258ddf6d78',
-      sql: `-- Calls to the outside, and requests that came in: begun, done with the response, or of unknown outcome.
+
+-- Calls to the outside, and requests that came in: begun, done with the response, or of unknown outcome.
 
 create table {schema}.idempotency_key (
   -- A consumer group, or whoever calls an API.

@@ -56,3 +56,170 @@ alter table {schema}.dead_letter
 update {schema}.dead_letter set first_failed_at = died_at, last_failed_at = died_at;
 create index dead_letter_group on {schema}.dead_letter (state, fingerprint, died_at) include (group_name, type, error_class) where archived_at is null;
 create index dead_letter_newest on {schema}.dead_letter (group_name, id desc) where state = 'dead' and archived_at is null;
+
+-- Long-running operations: planned, frozen, run by whichever process has the lease, watched. And who did what.
+
+create sequence {schema}.operation_lease;
+
+create table {schema}.operation (
+  id uuid primary key,
+  kind text collate "C" not null,
+  params json not null,
+  settings json not null,
+  -- What the plan said: {"count": …, "summary": …}.
+  planned json not null,
+  state text not null default 'planned' check (state in ('planned', 'freezing', 'running', 'paused', 'done', 'failed', 'cancelled')),
+  -- The set of items is complete.
+  frozen boolean not null default false,
+  total bigint not null default 0,
+  -- Items below this place have an outcome.
+  next_place bigint not null default 0,
+  done bigint not null default 0,
+  failed bigint not null default 0,
+  skipped bigint not null default 0,
+  started bigint not null default 0,
+  -- What was tried and had failed when it was last resumed.
+  base_tried bigint not null default 0,
+  base_failed bigint not null default 0,
+  actor text not null,
+  roles text[] not null,
+  reason text,
+  error text,
+  -- Whoever works on it. Tokens come from operation_lease and are never used again; whoever has another one commits nothing.
+  lease bigint,
+  lease_until timestamptz,
+  runner text,
+  created_at timestamptz not null default clock_timestamp(),
+  changed_at timestamptz not null default clock_timestamp(),
+  started_at timestamptz,
+  ended_at timestamptz
+) with (fillfactor = 50);
+create index operation_open on {schema}.operation (id) where state in ('freezing', 'running');
+
+create table {schema}.operation_item (
+  operation uuid not null,
+  place bigint not null,
+  -- Those of one group stand together and go into one step.
+  item_group text collate "C",
+  data json not null,
+  outcome text check (outcome in ('done', 'failed', 'skipped', 'started')),
+  reason text,
+  at timestamptz,
+  primary key (operation, place)
+) with (fillfactor = 80);
+-- What is to be looked at again.
+create index operation_item_started on {schema}.operation_item (operation, place) where outcome = 'started';
+
+create table {schema}.audit_log (
+  id bigint generated always as identity primary key,
+  at timestamptz not null default clock_timestamp(),
+  actor text collate "C" not null,
+  roles text[] not null,
+  -- <noun>.<verb>
+  verb text collate "C" not null,
+  target_type text collate "C" not null,
+  target_id text collate "C",
+  reason text,
+  origin text not null,
+  host text not null,
+  outcome text not null check (outcome in ('done', 'refused', 'failed')),
+  -- Facts without payloads.
+  details json not null
+);
+create index audit_log_target on {schema}.audit_log (target_type, target_id, id);
+
+create function {schema}.audit_log_keep() returns trigger
+  language plpgsql as $$
+begin
+  raise exception using errcode = 'TMA01', message = 'the audit log is append-only: its lines are neither changed nor removed';
+end $$;
+create trigger audit_log_keep before update or delete or truncate on {schema}.audit_log
+  for each statement execute function {schema}.audit_log_keep();
+
+-- Dead letters one can work with: what was edited, who did what, and who is told of them.
+
+alter table {schema}.dead_letter add column edits int not null default 0;
+
+-- What stood in a letter before each of its edits. The newest stands in the letter itself.
+create table {schema}.dead_letter_edit (
+  letter_id bigint not null references {schema}.dead_letter (id) on delete cascade,
+  number int not null,
+  value bytea,
+  headers json not null,
+  actor text not null,
+  at timestamptz not null default now(),
+  reason text,
+  primary key (letter_id, number)
+);
+
+create table {schema}.dead_letter_event (
+  letter_id bigint not null references {schema}.dead_letter (id) on delete cascade,
+  number bigint generated always as identity,
+  at timestamptz not null default now(),
+  actor text not null,
+  action text not null check (action in ('assigned', 'commented', 'archived', 'restored', 'discarded', 'edited', 'redriven')),
+  text text,
+  primary key (letter_id, number)
+);
+
+-- A list: newest first, a page at a time.
+create index dead_letter_list on {schema}.dead_letter (died_at desc, id desc) where state = 'dead' and archived_at is null;
+-- Groups and statistics are read from the index alone.
+drop index {schema}.dead_letter_group;
+create index dead_letter_group on {schema}.dead_letter (fingerprint, died_at) include (group_name, type, error_class, redrives)
+  where state = 'dead' and archived_at is null;
+drop index {schema}.dead_letter_newest;
+-- That takes a table whose new pages were vacuumed; the server's own thresholds would let many letters come before.
+alter table {schema}.dead_letter set (autovacuum_vacuum_insert_threshold = 1000, autovacuum_vacuum_insert_scale_factor = 0.02,
+  autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.02);
+
+-- Whom a consumer group's letters concern, as its processes say at their start.
+create table {schema}.consumer_contact (
+  group_name text collate "C" primary key,
+  owner text,
+  runbook text
+);
+
+-- What was said of each group's letters so far, so that many processes and restarts say it once.
+create table {schema}.dead_letter_alert (
+  group_name text collate "C" primary key,
+  state json not null
+);
+
+-- The one process that says it.
+create table {schema}.dead_letter_watch (
+  only_row boolean primary key default true check (only_row),
+  holder text,
+  held_until timestamptz not null default now()
+);
+insert into {schema}.dead_letter_watch default values;
+
+-- Calls to the outside, and requests that came in: begun, done with the response, or of unknown outcome.
+
+create table {schema}.idempotency_key (
+  -- A consumer group, or whoever calls an API.
+  scope text collate "C" not null,
+  -- The message in the inbox's form, or what the caller named its request.
+  identity text collate "C" not null,
+  step text collate "C" not null,
+  -- Of whoever works on it, or did last. From a sequence, and never used again.
+  token bigint not null,
+  state text not null default 'in progress' check (state in ('in progress', 'done', 'unknown')),
+  attempts int not null default 1,
+  -- Of what was asked.
+  fingerprint text collate "C",
+  lease_until timestamptz not null,
+  -- What an answer is stored as, and the answer.
+  format text,
+  response bytea,
+  begun_at timestamptz not null default clock_timestamp(),
+  -- From then on it may be removed; infinity: somebody has to say first how it ended.
+  expires_at timestamptz not null,
+  primary key (scope, identity, step)
+);
+create sequence {schema}.idempotency_token;
+create index idempotency_key_expired on {schema}.idempotency_key (expires_at);
+
+-- When each table of the inbox's ring was begun to be written, by its number: what was handled since the oldest of them is remembered. null: not known.
+alter table {schema}.inbox_rotation add column began timestamptz[] not null default array[null, null, null, null]::timestamptz[];
+update {schema}.inbox_rotation set began[current + 1] = since;
