@@ -10,17 +10,18 @@ import { onMessage, runConsumer } from '../../../src/consumer/index.ts'
 import { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
 import { PostgresBroker } from '../../../src/drivers/postgres/postgres-broker.ts'
 import { PostgresConsumerStore } from '../../../src/drivers/postgres/postgres-consumer-store.ts'
-import { Counted, insertEffect } from './counted.ts'
+import { Counted, failsAtFirst, insertEffect } from './counted.ts'
 import type { ConsumerProcessSettings } from './start-consumer.ts'
 
 const settings = JSON.parse(process.argv[2]!) as ConsumerProcessSettings
 const database = new PostgresDatabase({ connectionString: settings.url, maxConnections: 6 })
 const broker = new PostgresBroker({ connectionString: settings.log, maxConnections: 6 })
 
-const handler = onMessage(Counted, async ({ id, data }, { tx }) => {
+const handler = onMessage(Counted, async ({ id, data }, { tx, attempt }) => {
   if (data.key === 'bad' && data.n === 2 && settings.isDeadly === true) process.kill(process.pid, 'SIGKILL')
   if (data.key === 'bad' && data.n === 2) throw new Error('poison')
   await tx.query(insertEffect, [id, data.key, data.n])
+  if (failsAtFirst(data) && attempt === 1) throw new Error('not yet')
 })
 
 let goOn: () => void = () => undefined
@@ -46,6 +47,7 @@ const consumer = runConsumer({
   lockTimeoutMs: 300,
   lanes: settings.lanes ?? 2,
   sessionTimeoutMs: settings.sessionTimeoutMs ?? 1_500,
+  ...(settings.retryLeaseMs === undefined ? {} : { retryLeaseMs: settings.retryLeaseMs, retryPollMs: 20 }),
 })
 
 // An end of the input says that whoever started it is gone: nothing may be left running.

@@ -12,3 +12,8 @@ export const Counted = event('Counted', {
 export const effectTable =
   'create table effect (place bigint generated always as identity, id text not null, key text not null, n int not null)'
 export const insertEffect = 'insert into effect (id, key, n) values ($1, $2, $3)'
+
+/** Handlers of these fail once, after their effect: it has to be undone, and done again. */
+export function failsAtFirst({ key, n }: { readonly key: string; readonly n: number }): boolean {
+  return key === 'late' && n % 4 === 1
+}

@@ -7,6 +7,7 @@ export interface ConsumerProcessSettings {
   readonly lanes?: number
   readonly standstillMs?: number
   readonly sessionTimeoutMs?: number
+  readonly retryLeaseMs?: number
   /** Its handler inserts into `once`, says `inserted`, and waits for `go on`. */
   readonly waits?: boolean
   /** Its handler ends the process at the second message of the key `bad`. */
