@@ -5,12 +5,12 @@ import { brokenStores } from './broken-stores.ts'
 
 const { values } = parseArgs({ options: { seeds: { type: 'string', default: '300' }, only: { type: 'string' } } })
 const only = values.only
-for (const { without, broken } of brokenStores) {
+for (const { without, broken, plan = {} } of brokenStores) {
   if (only !== undefined && !without.includes(only)) continue
   const found: string[] = []
   let first: number | null = null
   for (let seed = 1; seed <= Number(values.seeds); seed++) {
-    const { violation } = await simulate(seed, { broken })
+    const { violation } = await simulate(seed, { broken, plan })
     if (violation === null) continue
     first ??= seed
     found.push(violation)

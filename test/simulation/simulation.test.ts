@@ -1,25 +1,37 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { simulate, type SimulationResult } from '../../src/testing/index.ts'
+import { type FaultPlan, type SimulationResult, happenings, shrink, simulate } from '../../src/testing/index.ts'
 import { brokenStores } from './broken-stores.ts'
 
 /** Enough to meet every kind of trouble many times, and few enough for every run of the suite. The longer run is `test/simulation/run.ts`. */
 const schedules = Number(process.env['TIDEMARK_SIMULATION_SEEDS'] ?? 500)
 const shares = 5
+/** These need several things to come together. */
+const rare: readonly string[] = ['discarded', 'lease lost']
 /** Lines of a trace that are shown. */
 const lastLines = 60
 
-const corpus = JSON.parse(readFileSync(new URL('seeds.json', import.meta.url), 'utf8')) as readonly { seed: number; was: string }[]
+const corpus = JSON.parse(readFileSync(new URL('seeds.json', import.meta.url), 'utf8')) as readonly {
+  readonly seed: number
+  readonly was: string
+  /** It is a schedule of this plan, and changes only with how things happen, not with how often. */
+  readonly plan?: Partial<FaultPlan>
+}[]
 
-function requireKept({ seed, violation, trace }: SimulationResult): void {
+/** How many schedules each has happened in. */
+const met = new Map<string, number>(happenings.map((what) => [what, 0]))
+
+async function requireKept(result: SimulationResult): Promise<void> {
+  const { seed, violation } = result
   if (violation === null) return
-  const again = `node --import tsx --conditions=tidemark-source test/simulation/run.ts --from ${seed} --seeds 1 --trace`
+  const { trace, plan } = await shrink(result)
+  const again = `npm run simulate -- --from ${seed} --seeds 1 --trace --plan '${JSON.stringify(plan)}'`
   assert.fail(`seed ${seed}: ${violation}\n${trace.slice(-lastLines).join('\n')}\nAll of its ${trace.length} lines: ${again}`)
 }
 
 describe('the promises are kept in a schedule that once broke one', () => {
-  test.each(corpus)('$seed: $was', async ({ seed }) => requireKept(await simulate(seed)))
+  test.each(corpus)('$seed: $was', async ({ seed, plan }) => requireKept(await simulate(seed, plan === undefined ? {} : { plan })))
 })
 
 describe('the promises are kept', () => {
@@ -27,9 +39,27 @@ describe('the promises are kept', () => {
   for (let place = 0; place < shares; place++) {
     const first = 1 + place * share
     test(`in the schedules ${first} to ${first + share - 1}`, async () => {
-      for (let seed = first; seed < first + share; seed++) requireKept(await simulate(seed))
+      for (let seed = first; seed < first + share; seed++) {
+        const result = await simulate(seed)
+        for (const what of happenings) if (result.coverage[what] > 0) met.set(what, met.get(what)! + 1)
+        await requireKept(result)
+      }
     })
   }
+
+  test.each(happenings)('and they are not kept for want of trouble: %s', (what) => {
+    expect(met.get(what)).toBeGreaterThanOrEqual(schedules * (rare.includes(what) ? 0.005 : 0.03))
+  })
+})
+
+test('a schedule that breaks a promise is shrunk to one with less trouble, which breaks one, too', async () => {
+  const broken = brokenStores.find(({ without }) => without === 'the high water')!.broken
+  let failed: SimulationResult | null = null
+  for (let seed = 1; (failed?.violation ?? null) === null; seed++) failed = await simulate(seed, { broken })
+  const least = await shrink(failed, { broken })
+  expect(least.violation).not.toBeNull()
+  expect(least.messages).toBeLessThan(failed.messages)
+  expect((await simulate(least.seed, { broken, plan: least.plan })).hash).toBe(least.hash)
 })
 
 test('a seed is a schedule: the same again does the same, another one something else', async () => {
@@ -41,8 +71,8 @@ test('a seed is a schedule: the same again does the same, another one something 
 })
 
 describe('the simulation finds a store', () => {
-  test.each(brokenStores)('without $without', async ({ broken, within }) => {
-    for (let seed = 1; seed <= within; seed++) if ((await simulate(seed, { broken })).violation !== null) return
+  test.each(brokenStores)('without $without', async ({ broken, plan = {}, within }) => {
+    for (let seed = 1; seed <= within; seed++) if ((await simulate(seed, { broken, plan })).violation !== null) return
     expect.fail(`not found in ${within} schedules`)
   })
 })
