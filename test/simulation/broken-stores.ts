@@ -57,34 +57,34 @@ export const brokenStores: readonly BrokenStore[] = [
     without: 'the count of holds in the compare-and-set of a batch',
     broken: { consumer: (store) => committing(store, async (end, row) => ({ ...end, position: { ...end.position, holds: row.holds } })) },
     plan: muchRedriven,
-    within: 1_000,
+    within: 200,
   },
   {
     without: 'the head in what a retrier commits: whatever is the first goes',
     broken: { consumer: (store) => ({ ...bound(store), parked: withAnyHead(store) }) },
-    within: 1_000,
+    within: 300,
   },
   {
     without: 'the hold of the lane at a redrive',
     broken: { letters: (store) => redriving(store, ({ lane }) => store.tables.setLane(lane, { ...lane.row, holds: lane.row.holds - 1 })) },
     plan: muchRedriven,
-    within: 1_000,
+    within: 100,
   },
   {
     without: '`dead` on the message: a redrive unblocks its key',
     broken: { letters: (store) => redriving(store, ({ lane, key }) => unblock(store, lane, key)) },
     plan: muchRedriven,
-    within: 1_000,
+    within: 500,
   },
   {
     without: 'the order of a key, when letters are redriven: they come behind what waits',
     broken: { letters: (store) => redriving(store, ({ lane, key }) => turn(store, lane, key)) },
-    within: 1_000,
+    within: 200,
   },
   {
     without: 'the suspects after a take-over: what ends processes does so for ever',
     broken: { consumer: (store) => ({ ...bound(store), takeOver: async (request) => withoutSuspects(await store.takeOver(request)) }) },
-    within: 1_000,
+    within: 100,
   },
   {
     without: 'the locks of the keys at a publish',
@@ -99,12 +99,12 @@ export const brokenStores: readonly BrokenStore[] = [
   {
     without: 'the tick being stored before its messages are sent',
     broken: { outbox: withoutStoredTick },
-    within: 1_000,
+    within: 100,
   },
   {
     without: 'the epoch in the checkpoint of the relay',
     broken: { outbox: checkpointedByAnybody },
-    within: 1_000,
+    within: 200,
   },
 ]
 

@@ -54,8 +54,8 @@ describe('the promises are kept', () => {
 
 test('a schedule that breaks a promise is shrunk to one with less trouble, which breaks one, too', async () => {
   const broken = brokenStores.find(({ without }) => without === 'the high water')!.broken
-  let failed: SimulationResult | null = null
-  for (let seed = 1; (failed?.violation ?? null) === null; seed++) failed = await simulate(seed, { broken })
+  let failed = await simulate(1, { broken })
+  for (let seed = 2; failed.violation === null; seed++) failed = await simulate(seed, { broken })
   const least = await shrink(failed, { broken })
   expect(least.violation).not.toBeNull()
   expect(least.messages).toBeLessThan(failed.messages)
