@@ -38,6 +38,8 @@ export function runConsumers(settings: ConsumerSettings): RunningConsumers {
       store: new PostgresConsumerStore({ database, standstillMs: 2_000 }),
       handlers: [handlerOf(group)],
       retry: { baseDelayMs: 1, maxAttempts: 2 },
+      retryPollMs: 50,
+      retryLeaseMs: 1_000,
       batch: { maxMessages: 10 },
       idleAdvanceMs: 30,
       drainMs: 2_000,
