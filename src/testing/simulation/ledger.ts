@@ -227,17 +227,19 @@ export class Ledger {
     this.#rises(this.#lastEffect, entry, 'was parked')
   }
 
-  #died({ record, policy, reason, errorClass }: DeadLetter, from: 'waiting' | 'parked'): void {
+  #died({ record, policy, reason, errorClass, attempts }: DeadLetter, from: 'waiting' | 'parked'): void {
     const id = idOf(record)
     const entry = this.#entries.get(id)
     const isCrash = errorClass === 'PROCESS_CRASHED'
     // The repeat of a stranger's message may be given up, whatever became of its first copy.
     if (entry?.foreign === true && entry.end !== from && isCrash) return
     if (entry === undefined || entry.end !== from) return this.violate(`P4: ${id} was given up, and was ${entry?.end ?? 'unknown'} before`)
+    // Charged first beside others that succeeded, right as an outage began: nothing tells it from a message that fails so by itself.
+    const isOfTheEdge = attempts.length > 1 && attempts.every(({ error }) => error.includes(awayReason))
     // Processes that end by chance while they handle a message cannot be told from those that it ends.
     const isBlamed = isCrash ? entry.trouble === 'deadly' || !this.#blamesExactly : mayDie(entry.trouble) && !this.#mended.has(id)
-    if (!isBlamed) this.violate(`P4: ${id} was given up, and nothing is wrong with it: ${reason}`)
-    if (reason.includes(awayReason)) this.violate(`P4: ${id} was given up for an outage`)
+    if (!isBlamed && !isOfTheEdge) this.violate(`P4: ${id} was given up, and nothing is wrong with it: ${reason}`)
+    if (reason.includes(awayReason) && !isOfTheEdge) this.violate(`P4: ${id} was given up for an outage`)
     this.#leave(entry, 'dead')
     if (entry.key === null) return
     if (from === 'waiting') this.#rises(this.#lastEffect, entry, 'was given up')
