@@ -6,8 +6,6 @@ export interface BreakerPolicy {
   readonly outageKeys: number
   /** Different keys in a row that failed alike, for any other reason that may pass. @default 10 */
   readonly alikeKeys: number
-  /** Different keys in a row whose messages cannot be handled at all. @default 100 */
-  readonly poisonKeys: number
   /** Pause before the first probe; doubles with each that fails. @default 1,000 ms */
   readonly probeAfterMs: number
   /** The pause never gets longer. @default 10,000 ms */
@@ -17,7 +15,6 @@ export interface BreakerPolicy {
 export const defaultBreakerPolicy: BreakerPolicy = {
   outageKeys: 3,
   alikeKeys: 10,
-  poisonKeys: 100,
   probeAfterMs: 1_000,
   maxProbeAfterMs: 10_000,
 }
@@ -92,12 +89,14 @@ export class CircuitBreaker {
 
   /** `charge`: it is the failure of its message alone. `hold`: of something greater, and the message must not be charged. */
   failed(failure: BreakerFailure, now: number, random: number): 'charge' | 'hold' {
+    // What can never be handled says nothing of the surroundings, however often it comes.
+    const isVerdict = failure.is === 'poison'
     if (this.#tripped !== null) {
       // Whoever's message it was: without a pause the next one would be tried at once, and the one after it.
       this.#wait(this.#tripped, now, random)
-      return 'hold'
+      return isVerdict ? 'charge' : 'hold'
     }
-    if (!failure.first || failure.is === 'fenced') return 'charge'
+    if (!failure.first || failure.is === 'fenced' || isVerdict) return 'charge'
     const keys = this.#keys(failure)
     keys.add(failure.key)
     if (keys.size < this.#limit(failure.is)) return 'charge'
@@ -140,7 +139,6 @@ export class CircuitBreaker {
   }
 
   #limit(is: FailureClass): number {
-    const { outageKeys, alikeKeys, poisonKeys } = this.#policy
-    return is === 'transient' ? outageKeys : is === 'poison' ? poisonKeys : alikeKeys
+    return is === 'transient' ? this.#policy.outageKeys : this.#policy.alikeKeys
   }
 }
