@@ -29,7 +29,12 @@ const broken = new Set<string>()
 
 /** A service whose handler fails for bad messages while its group is broken. */
 async function started(group: string, Changed: Changed): Promise<Service> {
-  const one = service('bank', { database: postgres(connection), broker: log, group, consumer: { retry: { maxAttempts: 1 }, breaker: false } })
+  const one = service('bank', {
+    database: postgres(connection),
+    broker: log,
+    group,
+    consumer: { retry: { maxAttempts: 1 }, breaker: false },
+  })
   one.consume(Changed, async ({ data: { key, n, bad } }, { tx }) => {
     if (bad && broken.has(group)) throw new RangeError('cannot be handled')
     await tx.query('insert into effect (group_name, key, n, bad) values ($1, $2, $3, $4)', [group, key, n, bad])
