@@ -9,8 +9,7 @@ export default defineConfig({
     globalSetup: ['test/support/global-setup.ts'],
     // A process per file: a test that kills, freezes or leaks cannot touch its neighbours.
     pool: 'forks',
-    // One more than cores: tests wait for leases and time-outs more than they work.
-    maxWorkers: 3,
+    maxWorkers: 2,
     // Generous, because real servers start and crash in these tests on small shared machines. A limit here only ends a hung test.
     testTimeout: 60_000,
     hookTimeout: 120_000,
