@@ -25,7 +25,7 @@ export type ExecutionOutcome =
   /** An exclusive call failed, with nothing else under way, and what it did cannot be undone by itself. */
   | { readonly outcome: 'failed'; readonly call: Call; readonly error: unknown }
   /** Handlers take too long, and are not waited for. `call`: the one that does, where it ran alone. */
-  | { readonly outcome: 'overdue'; readonly call: Call | null }
+  | { readonly outcome: 'overdue'; readonly call: Call | null; readonly error: TidemarkError }
 
 /** What to do about a message whose handler failed, with nothing left behind. */
 export type AfterFailure =
@@ -236,8 +236,9 @@ export class Execution implements TransactionWatch {
         : this.#settings.timeoutMs(call.handler)
     this.#cancelTimer = this.#settings.clock.after(ms, () => {
       if (this.#isOver) return
-      this.#stopped ??= { outcome: 'overdue', call }
-      this.#settings.run.abort(overdue(ms))
+      const error = overdue(ms)
+      this.#stopped ??= { outcome: 'overdue', call, error }
+      this.#settings.run.abort(error)
       this.#isLate = true
       this.#isOver = true
       this.#end()
@@ -415,7 +416,7 @@ function abandoned(): TidemarkError {
 }
 
 /** What a handler is told that takes too long, and what its message is charged with. */
-export function overdue(ms: number): TidemarkError {
+function overdue(ms: number): TidemarkError {
   return new TidemarkError('HANDLER_TIMEOUT', `The handler did not end within ${ms} ms.`, {
     remedy: 'Give it less to do, or more time by timeoutMs; pass its signal on to what it waits for.',
   })

@@ -12,7 +12,7 @@ import { SuspectMark } from './suspects.ts'
 export type LaneActivity = 'idle' | 'batch' | 'reload' | 'advance'
 
 /** Somewhere from `first` to `last` is a message that fails its batch. */
-interface Suspects {
+interface FaultyRange {
   readonly first: number
   readonly last: number
 }
@@ -45,7 +45,7 @@ export class Lane {
   notBefore = 0
   #queue: Entry[] = []
   #bytes = 0
-  #suspects: Suspects | null = null
+  #faulty: FaultyRange | null = null
   #failing: Failing | null = null
   #conflicts = 0
   #outages = 0
@@ -146,14 +146,14 @@ export class Lane {
     this.#suspected = Math.max(0, this.#suspected - (before - this.#queue.length))
     // Where failures cost the work of a batch, a smaller one loses less.
     if (result.redone && order.entries.length > 1) this.#size.shrink(Math.max(order.entries.length, 2 * smallestRedone))
-    // A message on its own, or a half of a suspected batch, says nothing of the usual speed.
-    else if (!order.suspect && order.verdict === null && this.#suspects === null) this.#size.took(result.handled, result.ms)
+    // A message on its own, or a half of a faulty batch, says nothing of the usual speed.
+    else if (!order.suspect && order.verdict === null && this.#faulty === null) this.#size.took(result.handled, result.ms)
   }
 
   /** A message failed and took the batch along: it is dealt with alone, or looked for. */
   failed({ first, last, failure }: Extract<BatchResult, { outcome: 'failed' }>): void {
     if (first !== last) {
-      this.#suspects = { first, last }
+      this.#faulty = { first, last }
       // What was found behind them may have failed because of one of them, and must not keep them from being told apart.
       this.#failing = null
       return
@@ -203,7 +203,7 @@ export class Lane {
     while (done < this.#queue.length && this.#queue[done]!.record.offset < next) this.#bytes -= this.#queue[done++]!.bytes
     if (done > 0) this.#queue.splice(0, done)
     if (this.#failing !== null && this.#failing.offset < next) this.#failing = null
-    if (this.#suspects !== null && this.#suspects.last < next) this.#suspects = null
+    if (this.#faulty !== null && this.#faulty.last < next) this.#faulty = null
   }
 
   #nextEntries(before: number, most: number): Entry[] {
@@ -218,13 +218,13 @@ export class Lane {
     return entries
   }
 
-  /** A failing message is dealt with alone, suspects of a crash one by one, what stands before it without it; among suspects, the first half. */
+  /** A failing message is dealt with alone, suspects of a crash one by one, what stands before it without it; of a faulty range, the first half. */
   #most(): number {
     const size = this.#size.messages
     if (this.isSuspect) return 1
     if (this.#failing !== null) return this.head === this.#failing.offset ? 1 : Math.min(size, this.#countBefore(this.#failing.offset))
-    if (this.#suspects === null) return size
-    const { first, last } = this.#suspects
+    if (this.#faulty === null) return size
+    const { first, last } = this.#faulty
     if (this.head! < first) return Math.min(size, this.#countBefore(first))
     return Math.max(1, Math.min(size, Math.floor(this.#countBefore(last + 1) / 2)))
   }

@@ -24,10 +24,11 @@ export interface LeasedKey {
   readonly token: string
   /** Charged runs of its head. */
   readonly attempts: number
+  /** What is kept of them. */
   readonly failures: readonly FailedAttempt[]
   /** How often whoever had the lease vanished. */
   readonly crashes: number
-  /** The head and what follows it, in order; none of them dead. */
+  /** The head and what follows it, in order; none of them dead. Never empty. */
   readonly messages: readonly ParkedRecord[]
 }
 
@@ -70,11 +71,19 @@ export interface RetryTransaction extends HandlerTransaction {
 
 /** What became of the head after a failure. */
 export type HeadFailure =
-  | { readonly do: 'park'; readonly attempts: readonly FailedAttempt[]; readonly reason: string; readonly afterMs: number }
+  | {
+      readonly do: 'park'
+      /** Charged runs so far. */
+      readonly charged: number
+      /** What is kept of them. */
+      readonly attempts: readonly FailedAttempt[]
+      readonly reason: string
+      readonly afterMs: number
+    }
   | { readonly do: 'bury'; readonly letter: DeadLetter }
 
 export interface ParkedStore {
-  /** Leases keys that are due, whoever was last with them; each to one retrier. In no order. */
+  /** Leases keys that are due, whoever was last with them; each to one retrier, and none without a message that can be tried. In no order. */
   lease(request: LeaseRequest): Promise<readonly LeasedKey[]>
 
   /** Opens a transaction for the head of a key, or more of its messages. No row of ours is locked by it before `commit`. */

@@ -15,7 +15,7 @@ import { Partition } from './partition.ts'
 import type { PartitionCommand } from './partition-command.ts'
 import type { LaneRef, PartitionState } from './port.ts'
 import { runBatch } from './run-batch.ts'
-import { Slots } from './slots.ts'
+import { Dispatcher } from './dispatcher.ts'
 
 interface PartitionsEvents {
   wantsFetch(): void
@@ -46,20 +46,19 @@ export class Partitions {
   readonly #batch: BatchSettings
   readonly #firstRead: FirstRead
   readonly #events: PartitionsEvents
-  readonly #slots: Slots
+  readonly #dispatcher: Dispatcher
   readonly #owned = new Map<string, Owned>()
-  readonly #ready = new Map<string, { readonly owned: Owned; readonly lane: number }>()
   readonly #running = new Set<Promise<void>>()
   #repeatsOfFormer = 0
   #wantedLanes: number | null = null
-  #cancelDispatch: (() => void) | null = null
 
   constructor(settings: ConsumerSettings, batch: BatchSettings, firstRead: FirstRead, events: PartitionsEvents) {
     this.#settings = settings
     this.#batch = batch
     this.#firstRead = firstRead
     this.#events = events
-    this.#slots = new Slots(settings.maxTransactions)
+    const { maxTransactions: most, clock } = settings
+    this.#dispatcher = new Dispatcher({ most, clock, breaker: batch.breaker, suspects: batch.suspects })
   }
 
   assign(partitions: readonly TopicPartition[]): void {
@@ -106,7 +105,7 @@ export class Partitions {
   /** Gives up whatever is still there, and waits for batches that are ending. */
   async end(): Promise<void> {
     this.loseAll()
-    this.#cancelDispatch?.()
+    this.#dispatcher.end()
     // A handler that never ends must not keep the process from stopping.
     await within(this.#settings.clock, this.#settings.drainMs, Promise.all(this.#running))
   }
@@ -146,6 +145,16 @@ export class Partitions {
     return storedOf([...this.#owned.values()])
   }
 
+  /** Is a lane about to run something, or doing so? */
+  get isBusy(): boolean {
+    return this.#dispatcher.isBusy
+  }
+
+  /** The breaker has closed, or another suspect may run. */
+  goOn(): void {
+    this.#dispatcher.goOn()
+  }
+
   get repeatsBelowPosition(): number {
     return [...this.#owned.values()].reduce((sum, { machine }) => sum + machine.repeatsBelowPosition, this.#repeatsOfFormer)
   }
@@ -179,13 +188,17 @@ export class Partitions {
       else this.#perform(owned, command)
     }
     if (fetch) this.#events.wantsFetch()
-    if (this.#ready.size > 0) this.#dispatch()
+    this.#dispatcher.dispatch()
   }
 
   #perform(owned: Owned, command: Exclude<PartitionCommand, { do: 'fetch' }>): void {
     switch (command.do) {
       case 'ready':
-        this.#ready.set(`${owned.name}/${command.lane}`, { owned, lane: command.lane })
+        this.#dispatcher.add(`${owned.name}/${command.lane}`, {
+          isSuspect: () => owned.machine.isSuspect(command.lane),
+          order: (probe) => owned.machine.order(command.lane, probe),
+          run: (order) => this.#track(this.#runBatch(owned, order)),
+        })
         return
       case 'wake':
         this.#wakeAfter(owned, command.afterMs)
@@ -217,63 +230,12 @@ export class Partitions {
 
   // ---- batches
 
-  #dispatch(): void {
-    for (const [name, { owned, lane }] of this.#ready) {
-      const mode = this.#mode()
-      if (mode === 'none') return
-      const isSuspect = owned.machine.isSuspect(lane)
-      if (isSuspect && this.#batch.suspects.isTaken) continue
-      if (!this.#slots.take()) return
-      this.#ready.delete(name)
-      const order = owned.machine.order(lane, mode === 'probe')
-      if (order?.suspect === true) this.#batch.suspects.take()
-      if (order === null) this.#slots.giveBack('idle')
-      else this.#track(this.#runBatch(owned, order))
-    }
-  }
-
-  /** While the breaker is open, one message at a time. */
-  #mode(): 'all' | 'probe' | 'none' {
-    const breaker = this.#batch.breaker
-    if (breaker === null || !breaker.isOpen) return 'all'
-    const permit = breaker.permit(this.#settings.clock.elapsed())
-    if (permit.allow === 'none') {
-      this.#dispatchAt(permit.untilMs)
-      return 'none'
-    }
-    return this.#slots.used > 0 ? 'none' : permit.allow
-  }
-
-  #dispatchAt(elapsed: number): void {
-    if (this.#cancelDispatch !== null) return
-    const { clock } = this.#settings
-    this.#cancelDispatch = clock.after(elapsed - clock.elapsed(), () => {
-      this.#cancelDispatch = null
-      this.#dispatch()
-    })
-  }
-
-  /** Is a lane about to run something, or doing so? */
-  get isBusy(): boolean {
-    return this.#ready.size > 0 || this.#slots.used > 0
-  }
-
-  /** The breaker has closed, or another suspect may run. */
-  goOn(): void {
-    this.#cancelDispatch?.()
-    this.#cancelDispatch = null
-    this.#dispatch()
-  }
-
   async #runBatch(owned: Owned, order: BatchOrder): Promise<void> {
     const { ownership } = owned.machine
     const result = await runBatch(order, this.#batch, owned.abort.signal)
-    this.#slots.giveBack(result.outcome === 'conflict' ? 'conflict' : 'calm')
-    if (order.suspect) this.#batch.suspects.giveBack()
+    this.#dispatcher.ended(order, result)
     this.#note(order, result)
     this.#execute(owned, owned.machine.batchEnded(ownership, order, result, this.#now()))
-    // A slot is free again, whatever this partition wanted.
-    this.#dispatch()
   }
 
   #note(order: BatchOrder, result: BatchResult): void {

@@ -111,8 +111,10 @@ export interface DeadLetter {
   readonly frame: string | null
   /** The same for all that died alike. */
   readonly fingerprint: string
-  /** Every charged run, oldest first. */
+  /** Charged runs, oldest first; of very many the first one and the last ones. */
   readonly attempts: readonly FailedAttempt[]
+  /** How many there were. @default those of `attempts` */
+  readonly retryCount?: number
   readonly codeVersion: string | null
 }
 

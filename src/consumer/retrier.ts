@@ -78,10 +78,6 @@ export class Retrier {
     this.#cancelRenewal?.()
   }
 
-  get isBusy(): boolean {
-    return this.#running.size > 0
-  }
-
   #look(): void {
     if (this.#leasing !== null) {
       this.#again = true

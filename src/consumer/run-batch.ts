@@ -6,7 +6,7 @@ import { channels } from '../telemetry/channels.ts'
 import type { BatchOrder, BatchResult } from './batch-order.ts'
 import type { BatchSettings } from './batch-settings.ts'
 import { callsOf } from './call.ts'
-import { Execution, type ExecutionOutcome, overdue } from './execution.ts'
+import { Execution, type ExecutionOutcome } from './execution.ts'
 import type { Handler } from './handler.ts'
 import { leaderBefore } from './leaders.ts'
 import { mostCrashes, crashed } from './crashed.ts'
@@ -131,7 +131,7 @@ class BatchRun {
         return this.#abandoned(done.by, batch)
       case 'overdue':
         if (done.call === null) return this.#abandoned(null, batch)
-        return failedFrom(done.call.tasks, failureOf(overdue(done.call.handler.timeoutMs ?? this.#settings.timeoutMs)))
+        return failedFrom(done.call.tasks, failureOf(done.error))
       case 'failed':
         return this.#failed(batch, done.call.tasks, done.error)
     }

@@ -1,14 +1,15 @@
 import { deferred } from '../internal/deferred.ts'
 import { backoffMs } from '../internal/backoff.ts'
-import { type Failure, failureOf } from '../retry/failure.ts'
+import { type Failure, failureOf, signatureOf } from '../retry/failure.ts'
 import { nextStep, retryPolicy } from '../retry/retry-policy.ts'
 import { channels } from '../telemetry/channels.ts'
 import type { BatchSettings } from './batch-settings.ts'
 import { callsOf } from './call.ts'
 import { crashed, mostCrashes } from './crashed.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
+import { withAttempt } from './attempts.ts'
 import { Entry } from './entry.ts'
-import { Execution, overdue } from './execution.ts'
+import { Execution, type ExecutionOutcome } from './execution.ts'
 import type { Handler } from './handler.ts'
 import type { FailedAttempt } from './port.ts'
 import type { HeadFailure, LeasedKey, RetryTransaction } from './parked-port.ts'
@@ -59,8 +60,6 @@ class RetryRun {
   }
 
   async run(): Promise<RetryResult> {
-    const head = this.#key.messages[0]
-    if (head === undefined) return this.giveBack()
     const plan = await planRetry(this.#key, this.#settings)
     if (plan.hopeless !== null) {
       const { entry, handler, error } = plan.hopeless
@@ -68,7 +67,11 @@ class RetryRun {
     }
     if (this.#key.crashes >= mostCrashes) {
       const task = plan.steps[0] ?? null
-      return this.#failed(task?.entry ?? new Entry(head.record), task?.handler ?? null, failureOf(crashed(this.#key.crashes)))
+      return this.#failed(
+        task?.entry ?? new Entry(this.#key.messages[0]!.record),
+        task?.handler ?? null,
+        failureOf(crashed(this.#key.crashes)),
+      )
     }
     let attempt = await this.#attempt(plan.steps)
     if (attempt.outcome === 'alone') attempt = await this.#attempt(plan.steps.slice(0, 1))
@@ -140,27 +143,26 @@ class RetryRun {
     return this.#commit(transaction, steps.slice(0, until), tasks, done.publish)
   }
 
-  #undone(
-    done: Exclude<Awaited<ReturnType<Execution['run']>>, { outcome: 'done' }>,
-    transaction: RetryTransaction,
-    tasks: readonly Task[],
-  ): Attempt {
+  #undone(done: Exclude<ExecutionOutcome, { outcome: 'done' }>, transaction: RetryTransaction, tasks: readonly Task[]): Attempt {
     if (tasks.length > 1) return { outcome: 'alone' }
     const task = tasks[0]!
-    if (done.outcome === 'overdue') return { outcome: 'failed', task, error: overdue(task.handler.timeoutMs ?? this.#settings.timeoutMs) }
+    if (done.outcome === 'overdue') return { outcome: 'failed', task, error: done.error }
     if (done.outcome !== 'failed' || transaction.blame(done.error) !== 'handler') return { outcome: 'moved' }
     return { outcome: 'failed', task, error: done.error }
   }
 
   /** Without those that the group has handled before, and repeats among them. */
   async #newTasks(transaction: RetryTransaction, steps: RetryPlan['steps']): Promise<readonly Task[]> {
-    const seen = new Set<string>()
-    const tasks = steps.filter(
-      (step): step is Task => step !== null && (step.inboxId === null || (!seen.has(step.inboxId) && !!seen.add(step.inboxId))),
-    )
-    if (seen.size === 0) return tasks
-    const handled = await transaction.alreadyHandled([...seen])
-    return tasks.filter(({ inboxId }) => inboxId === null || !handled.has(inboxId))
+    const tasks = steps.filter((step) => step !== null)
+    const ids = new Set(tasks.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])))
+    if (ids.size === 0) return tasks
+    const known = new Set(await transaction.alreadyHandled([...ids]))
+    return tasks.filter(({ inboxId }) => {
+      if (inboxId === null) return true
+      const isNew = !known.has(inboxId)
+      known.add(inboxId)
+      return isNew
+    })
   }
 
   async #commit(
@@ -194,14 +196,13 @@ class RetryRun {
     const { clock, breaker, store, tally } = this.#settings
     const { group, topic, partition } = this.#key.partition
     const now = clock.now()
-    const charged = [...this.#key.failures, { at: now, error: failure.reason }]
+    const charged = withAttempt(this.#key.failures, { at: now, error: failure.reason })
     if (failure.laterMs === null && handler !== null && failure.is !== 'poison' && breaker !== null) {
-      const signature = `${failure.errorClass} ${failure.frame ?? ''}`
       const of = {
         handler: handler.name,
         is: failure.is,
         errorClass: failure.errorClass,
-        signature,
+        signature: signatureOf(failure),
         key: this.#key.key.toString('base64'),
         // A message that is known to fail says nothing of the state of things, but that something is away which was not before.
         first: failure.is === 'transient' && this.#key.failures.at(-1)?.error !== failure.reason,
@@ -210,35 +211,34 @@ class RetryRun {
     }
     const head = this.#next(entry, handler, failure, charged)
     if (!(await store.parked.failed(this.#key, head))) return { outcome: 'given back' }
-    if (failure.laterMs === null) tally.retries += 1
-    channels.consumerRetry.publish({
-      group,
-      topic,
-      partition,
-      offset: entry.record.offset,
-      attempt: charged.length,
-      errorClass: failure.errorClass,
-    })
+    const { offset } = entry.record
+    if (failure.laterMs === null) {
+      tally.retries += 1
+      channels.consumerRetry.publish({ group, topic, partition, offset, attempt: this.#key.attempts + 1, errorClass: failure.errorClass })
+    }
     if (head.do === 'bury') {
       tally.deadLetters += 1
       const { policy, errorClass } = head.letter
-      channels.consumerDeadLetter.publish({ group, topic, partition, offset: entry.record.offset, policy, errorClass })
+      channels.consumerDeadLetter.publish({ group, topic, partition, offset, policy, errorClass })
     }
     return { outcome: 'failed' }
   }
 
   #next(entry: Entry, handler: Handler | null, failure: Failure, charged: readonly FailedAttempt[]): HeadFailure {
     const { clock } = this.#settings
-    if (failure.laterMs !== null) return { do: 'park', attempts: this.#key.failures, reason: failure.reason, afterMs: failure.laterMs }
+    if (failure.laterMs !== null)
+      return { do: 'park', charged: this.#key.attempts, attempts: this.#key.failures, reason: failure.reason, afterMs: failure.laterMs }
     const policy = retryPolicy(this.#settings.retry, handler?.retry)
     const step = nextStep(policy, {
       is: failure.is,
-      attempts: charged.length,
+      attempts: this.#key.attempts + 1,
       firstFailedAt: charged[0]!.at,
       now: clock.now(),
       random: clock.random(),
     })
-    if (step.do === 'park') return { do: 'park', attempts: charged, reason: failure.reason, afterMs: step.afterMs }
-    return { do: 'bury', letter: deadLetterOf(entry, handler, failure, charged, { ...this.#settings, group: this.#key.partition.group }) }
+    if (step.do === 'park')
+      return { do: 'park', charged: this.#key.attempts + 1, attempts: charged, reason: failure.reason, afterMs: step.afterMs }
+    const letter = deadLetterOf(entry, handler, failure, charged, { ...this.#settings, group: this.#key.partition.group })
+    return { do: 'bury', letter: { ...letter, retryCount: this.#key.attempts + 1 } }
   }
 }

@@ -1,7 +1,8 @@
 import type { LogRecord } from '../message/port.ts'
-import { type Failure, failureOf } from '../retry/failure.ts'
+import { type Failure, failureOf, signatureOf } from '../retry/failure.ts'
 import { nextStep, retryPolicy } from '../retry/retry-policy.ts'
 import { channels } from '../telemetry/channels.ts'
+import { withAttempt } from './attempts.ts'
 import type { BatchOrder, BatchResult } from './batch-order.ts'
 import type { BatchSettings } from './batch-settings.ts'
 import { deadLetterOf } from './dead-letter-of.ts'
@@ -107,11 +108,12 @@ export class Verdicts {
     }
   }
 
-  #opens(handler: string, { failure: { is, errorClass, frame }, park, letter }: Verdict): boolean {
+  #opens(handler: string, { failure: failed, park, letter }: Verdict): boolean {
     const { breaker, clock } = this.#settings
     const { record } = park ?? letter
     const key = record.key === null ? `offset ${record.offset}` : record.key.toString('base64')
-    const failure = { handler, is, errorClass, signature: `${errorClass} ${frame ?? ''}`, key, first: true }
+    const { is, errorClass } = failed
+    const failure = { handler, is, errorClass, signature: signatureOf(failed), key, first: true }
     return breaker!.failed(failure, clock.elapsed(), clock.random()) === 'hold'
   }
 
@@ -124,7 +126,7 @@ export class Verdicts {
       return 'queue'
     }
     const now = clock.now()
-    const attempts = [{ at: now, error: reason }]
+    const attempts = withAttempt([], { at: now, error: reason })
     const step = nextStep(this.#policy(handler), { is: failure.is, attempts: 1, firstFailedAt: now, now, random: clock.random() })
     if (step.do === 'park') {
       this.#verdicts.push({ handler, failure, park: { record, reason, attempts, afterMs: step.afterMs }, letter: null })

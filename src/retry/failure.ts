@@ -54,6 +54,11 @@ function shortened(text: string): string {
   return text.length <= longest ? text : `${text.slice(0, longest)} … (${text.length} characters)`
 }
 
+/** The same for failures that are alike, as the breaker sees it: what was thrown, and where. */
+export function signatureOf({ errorClass, frame }: Pick<Failure, 'errorClass' | 'frame'>): string {
+  return `${errorClass} ${frame ?? ''}`
+}
+
 /** What letters have in common that died alike. Line numbers do not count, since they change with every deployment. */
 export function fingerprintOf({ errorClass, frame }: Pick<Failure, 'errorClass' | 'frame'>, type: string | null, group: string): string {
   const place = frame?.replace(/:\d+(?::\d+)?(?=\)?$)/, '') ?? null

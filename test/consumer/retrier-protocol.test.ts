@@ -56,7 +56,7 @@ async function retry(key: LeasedKey, done = 1) {
 const moved = { outcome: 'moved' }
 const expire = () => rows(`update tidemark.parked_key set lease_until = now() - interval '1 second'`)
 const waiting = async () => (await rows<{ o: number }>('select log_offset::int as o from tidemark.parked_msg order by 1')).map(({ o }) => o)
-const noted = { do: 'park', attempts: [{ at: 1, error: 'e' }], reason: 'e', afterMs: 0 } as const
+const noted = { do: 'park', charged: 1, attempts: [{ at: 1, error: 'e' }], reason: 'e', afterMs: 0 } as const
 
 async function isWaiting(): Promise<boolean> {
   return (await rows(`select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)).length > 0
@@ -125,6 +125,33 @@ values ('g', 'id', 0, 'k', 1, 't', now(), '[]')`)
     expect(await store.parked.failed(key, noted)).toBe(false)
     expect(await waiting()).toEqual([1, 2])
     expect(await rows('select from effect')).toEqual([])
+  })
+
+  test('that is dead, and of which an older version has not noted that its key waits for somebody, is looked at once', async () => {
+    await park(0)
+    await rows('update tidemark.parked_msg set dead = true')
+    await expect(lease()).rejects.toThrow('nothing to lease')
+    expect(await rows('select next_attempt_at::text as at, lease, crashes from tidemark.parked_key')).toEqual([
+      { at: 'infinity', lease: null, crashes: 0 },
+    ])
+  })
+
+  test('comes with what follows it, up to a number of bytes, and by itself when it alone is larger', async () => {
+    let position = await park(0)
+    for (const offset of [1, 2, 3]) {
+      const result = await commitBatch(position, offset + 1, { queue: [record(offset)] })
+      if (result.outcome === 'committed') position = result.position
+    }
+    const leased = async (maxBytes: number) => {
+      const request = { group: 'g', topicIds: ['id'], keys: 1, leaseMs: 60_000, maxMessages: 10, maxBytes }
+      const keys = await store.parked.lease(request)
+      await store.parked.giveBack(keys, 0)
+      return keys.flatMap(({ messages }) => messages.map(({ record: { offset } }) => offset))
+    }
+    const [row] = await rows<{ bytes: number }>('select bytes from tidemark.parked_msg limit 1')
+    expect(await leased(1)).toEqual([0])
+    expect(await leased(2 * row!.bytes)).toEqual([0, 1])
+    expect(await leased(100_000)).toEqual([0, 1, 2, 3])
   })
 
   test('is not run while it is dead, nor is what waits behind a dead one', async () => {

@@ -27,11 +27,15 @@ export class MemoryParkedStore implements ParkedStore {
         // As `skip locked` does: whoever has the key is at work on it.
         if (database.locks.holder(keyLock(partition.ref, key)) !== null) continue
         await tx.lock(keyLock(partition.ref, key))
+        const messages = messagesOf(queueOf(tables, partition.ref, key), request)
+        if (messages.length === 0) {
+          tx.stage(() => blockIfDead(tables, partition.ref, key))
+          continue
+        }
         const { lease, attempts, failures, crashes } = partition.states.get(key) ?? freshState
         const token = String(++this.#lastToken)
         const crashed = crashes + (lease === null ? 0 : 1)
         tx.stage(() => tables.note(partition.ref, key, { lease: token, leaseUntil: now + request.leaseMs, crashes: crashed }))
-        const messages = messagesOf(queueOf(tables, partition.ref, key), request)
         leased.push({ partition: partition.ref, key: Buffer.from(key, 'base64'), token, attempts, failures, crashes: crashed, messages })
       }
       return leased
@@ -53,10 +57,10 @@ export class MemoryParkedStore implements ParkedStore {
       if (!isLeased(tables, key) || !isHead(tables, key, [offset])) return false
       tx.stage(() => {
         if (failure.do === 'park') {
-          const { attempts, afterMs } = failure
+          const { charged, attempts, afterMs } = failure
           tables.note(partition, name, {
             ...freshState,
-            attempts: attempts.length,
+            attempts: charged,
             failures: attempts,
             nextAttemptAt: database.clock.now() + afterMs,
           })

@@ -36,6 +36,7 @@ export class PostgresBatch extends PostgresHandlerTransaction implements BatchTr
         ...parking(quoted, lane, batch),
         ...queueing(quoted, lane, batch),
         ...room(quoted, lane, batch),
+        ...batch.deadLetters.map((letter) => bury(quoted, lane, letter)),
         ...remembering(quoted, lane, batch),
       ],
       crashPoints: ['consumer:after-handlers', 'consumer:after-compare-and-set', 'consumer:after-appends', 'consumer:after-commit'],
@@ -45,13 +46,12 @@ export class PostgresBatch extends PostgresHandlerTransaction implements BatchTr
   }
 }
 
-/** What has failed. Before the queue, whose messages may wait behind it. */
+/** Keys of what has failed, and their heads. Before the queue, whose messages may wait behind them. */
 function parking(schema: string, lane: LaneRef, { park, deadLetters }: BatchEnd): Statement[] {
   const blocking = deadLetters.filter(({ policy }) => policy === 'block')
   const keys: NewKey[] = [...park.map(newKey), ...blocking.map(({ record, reason }) => ({ record, reason, attempts: [], afterMs: null }))]
-  const statements = deadLetters.map((letter) => bury(schema, lane, letter))
-  if (keys.length === 0) return statements
-  statements.unshift(parkKeys(schema, lane, keys))
+  if (keys.length === 0) return []
+  const statements = [parkKeys(schema, lane, keys)]
   if (park.length > 0) statements.push(insertHeads(schema, lane, park.map(recordOf), false))
   if (blocking.length > 0) statements.push(insertHeads(schema, lane, blocking.map(recordOf), true))
   return statements

@@ -35,26 +35,30 @@ export class PostgresParkedStore implements ParkedStore {
       try {
         const [, leased] = await session.run([begin, retry.leaseKeys(this.#schema, request)])
         const keys = leased!.rows.map((row) => leasedKey(row, request.group))
-        const [read] = await session.run(
-          keys.length === 0
-            ? [end]
-            : [
-                retry.firstMessages(
-                  this.#schema,
-                  request.group,
-                  keys.map((key) => ({ ...key.partition, key: key.key })),
-                  request.maxMessages,
-                ),
-                end,
-              ],
-        )
+        const places = keys.map(({ partition: { topicId, partition }, key }) => ({ topicId, partition, key }))
+        const limit = { messages: request.maxMessages, bytes: request.maxBytes }
+        const read = keys.length === 0 ? [] : [retry.firstMessages(this.#schema, request.group, places, limit)]
+        const [messages] = await session.run([...read, end])
         crashPoint('retry:after-lease')
-        return keys.map((key, i) => ({ ...key, messages: messagesOf(read!.rows, i + 1, request.maxBytes) }))
+        const all = keys.map((key, i) => ({ ...key, messages: messagesOf(messages!.rows, i + 1) }))
+        for (const key of all) if (key.messages.length === 0) await session.run(this.#settled(key))
+        return all.filter(({ messages }) => messages.length > 0)
       } catch (error) {
         await rollBack(session)
         throw connectionError(error, session)
       }
     })
+  }
+
+  /** A key that is due although nothing of it can be tried: an older version of this code has noted a dead head, and not that the key waits for somebody. */
+  #settled(key: LeasedKey): Statement[] {
+    return [
+      begin,
+      retry.giveBackLease(this.#schema, key, 0),
+      retry.releaseIfEmpty(this.#schema, key),
+      retry.blockIfDead(this.#schema, key),
+      end,
+    ]
   }
 
   async begin(key: LeasedKey): Promise<RetryTransaction> {
@@ -129,17 +133,11 @@ function leasedKey(row: Row, group: string): LeasedKey {
   }
 }
 
-/** Up to the first dead one, and so many bytes; the head in any case. */
-function messagesOf(rows: readonly Row[], place: number, maxBytes: number): readonly ParkedRecord[] {
-  const messages: ParkedRecord[] = []
-  let bytes = 0
-  for (const row of rows) {
-    if (row['place'] !== place) continue
-    bytes += Number(row['bytes'])
-    if (row['dead'] === true || (messages.length > 0 && bytes > maxBytes)) break
-    messages.push(parkedRecord(row))
-  }
-  return messages
+/** Those of one key, up to the first dead one. */
+function messagesOf(rows: readonly Row[], place: number): readonly ParkedRecord[] {
+  const own = rows.filter((row) => row['place'] === place)
+  const dead = own.findIndex((row) => row['dead'] === true)
+  return own.slice(0, dead === -1 ? own.length : dead).map(parkedRecord)
 }
 
 function parkedRecord(row: Row): ParkedRecord {

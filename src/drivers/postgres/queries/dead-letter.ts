@@ -43,7 +43,7 @@ on conflict (group_name, topic_id, partition, log_offset) do update set state = 
       letter.fingerprint,
       Math.floor(attempts[0]?.at ?? now),
       Math.floor(attempts.at(-1)?.at ?? now),
-      attempts.length,
+      letter.retryCount ?? attempts.length,
     ],
   }
 }

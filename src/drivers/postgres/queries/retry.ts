@@ -21,21 +21,29 @@ returning k.topic, k.topic_id, k.partition, k.key, k.lease, k.attempts, k.failur
   }
 }
 
-/** The first messages of some keys, in the order of the keys. */
+/** The first messages of some keys, in the order of the keys; of each the head, and what follows it up to the limit. */
 export function firstMessages(
   schema: string,
   group: string,
   keys: readonly (Pick<PartitionRef, 'topicId' | 'partition'> & { readonly key: Buffer })[],
-  limit: number,
+  limit: { readonly messages: number; readonly bytes: number },
 ): Statement {
   return {
     text: `select k.place::int as place, m.* from unnest($2::text[], $3::int[], $4::bytea[]) with ordinality as k(topic_id, partition, key, place)
 cross join lateral (
-  select m.topic, m.partition, m.key, m.log_offset, extract(epoch from m.log_time) * 1000 as log_time, m.value, m.headers::text as headers, m.keyless, m.letter_id, m.dead, m.bytes
+  select m.topic, m.partition, m.key, m.log_offset, extract(epoch from m.log_time) * 1000 as log_time, m.value, m.headers::text as headers, m.keyless, m.letter_id, m.dead,
+    sum(m.bytes) over (order by m.log_offset) - m.bytes as bytes_before
   from ${schema}.parked_msg m
   where m.group_name = $1 and m.topic_id = k.topic_id and m.partition = k.partition and m.key_hash = sha256(k.key)
-  order by m.log_offset limit $5) m order by k.place, m.log_offset`,
-    params: [group, keys.map(({ topicId }) => topicId), keys.map(({ partition }) => partition), keys.map(({ key }) => key), limit],
+  order by m.log_offset limit $5) m where m.bytes_before < $6 order by k.place, m.log_offset`,
+    params: [
+      group,
+      keys.map(({ topicId }) => topicId),
+      keys.map(({ partition }) => partition),
+      keys.map(({ key }) => key),
+      limit.messages,
+      limit.bytes,
+    ],
   }
 }
 
@@ -94,12 +102,12 @@ export function blockIfDead(schema: string, key: LeasedKey): Statement {
 export function noteFailure(
   schema: string,
   key: LeasedKey,
-  failure: { readonly attempts: readonly FailedAttempt[]; readonly reason: string; readonly afterMs: number },
+  failure: { readonly charged: number; readonly attempts: readonly FailedAttempt[]; readonly reason: string; readonly afterMs: number },
 ): Statement {
   return {
     text: `update ${schema}.parked_key set attempts = $5, failures = $6, reason = $7, next_attempt_at = clock_timestamp() + $8 * interval '1 millisecond',
   lease = null, lease_until = null, crashes = 0 where ${sameKey}`,
-    params: [...keyParams(key), failure.attempts.length, attemptsToJson(failure.attempts), storableText(failure.reason), failure.afterMs],
+    params: [...keyParams(key), failure.charged, attemptsToJson(failure.attempts), storableText(failure.reason), failure.afterMs],
   }
 }
 
