@@ -65,7 +65,8 @@ test('a downstream that is away pauses the consumer: nothing is charged or dead-
   expect(calls).toBeLessThan(200)
   expect(await effects()).toEqual([])
   expect(await letters()).toEqual([])
-  expect(await rows('select attempts from tidemark.parked_key where attempts > 0 and lease is null')).toEqual([])
+  // Nothing was even parked: the batch that opened it was rolled back, and probes stay where they are.
+  expect(await rows('select from tidemark.parked_key')).toEqual([])
   await new Promise<void>((resolve) => server.listen(port, '127.0.0.1', resolve))
   try {
     await settledAll(consumer, broker)
@@ -78,6 +79,28 @@ test('a downstream that is away pauses the consumer: nothing is charged or dead-
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))
   }
+})
+
+test('what was charged before anybody could know gets its charge back', async () => {
+  const { broker, send } = await memoryTopic(1)
+  let isAway = true
+  const away = counting(() => {
+    if (isAway) throw Object.assign(new Error('away'), { code: 'ECONNREFUSED' })
+  })
+  const retry = { maxAttempts: 2, baseDelayMs: 3_600_000, maxDelayMs: 3_600_000, jitter: 'none' as const, immediate: 0 }
+  await using consumer = consume(broker, [away], { lanes: 1, retry, breaker })
+  const attempts = async () => (await rows<{ attempts: number }>('select attempts from tidemark.parked_key')).map((row) => row.attempts)
+  for (const [before, key] of ['k0', 'k1'].entries()) {
+    await send([countedRecord(key, 0)])
+    await until('it is charged', async () => (await attempts()).filter((count) => count === 1).length === before + 1)
+  }
+  await send([countedRecord('k2', 0)])
+  await until('the breaker is open, and the charges are back', async () => {
+    return consumer.status().breaker !== null && (await attempts()).every((count) => count === 0)
+  })
+  isAway = false
+  await settledAll(consumer, broker)
+  expect(Object.fromEntries(byKey(await effects()))).toEqual({ k0: [0], k1: [0], k2: [0] })
 })
 
 test('so does a fault of the code that every key meets, after a few of them', async () => {
