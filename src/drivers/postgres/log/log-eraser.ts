@@ -11,6 +11,12 @@ const batchPage = 20
 /** What is kept of an erased record: who it was, so that a repeat of it is still one. Without a type no handler asks for it. */
 const keptHeaders = new Set(['id', 'ce_id', 'ce_source', 'ce_specversion', 'tidemark-coordinate'])
 
+interface StoredBatch {
+  readonly place: BatchPlace
+  readonly body: Buffer
+  readonly records: readonly LogRecord[]
+}
+
 /** The content of one key's records in the log of Postgres. Offsets stay dense: a record is emptied, never removed. */
 export class LogEraser implements ErasableStore {
   readonly name = 'log'
@@ -30,16 +36,26 @@ export class LogEraser implements ErasableStore {
 
   async erase(key: ErasedKey): Promise<ErasureCount> {
     let count = 0
-    for await (const { place, records, bytes } of this.#batches(key)) {
-      const erased = records.filter((record) => isToErase(record, key)).length
-      if (erased === 0) continue
-      const writer = new BatchWriter(bytes)
-      writer.write(records.map((record) => (isToErase(record, key) ? emptied(record) : record)))
-      const body = Buffer.from(writer.bytes())
-      await this.#database.use((session) => session.run(replaceBatch(this.#schema, place, body, bytes - body.length)))
-      count += erased
+    for (let isDone = false; !isDone;) {
+      isDone = true
+      for await (const batch of this.#batches(key)) {
+        const erased = batch.records.filter((record) => isToErase(record, key)).length
+        if (erased === 0) continue
+        // Somebody else has changed it since: what it holds now is looked at in another round.
+        if (await this.#replace(batch, key)) count += erased
+        else isDone = false
+      }
     }
     return { count }
+  }
+
+  async #replace({ place, body, records }: StoredBatch, key: ErasedKey): Promise<boolean> {
+    const writer = new BatchWriter(body.length)
+    writer.write(records.map((record) => (isToErase(record, key) ? emptied(record) : record)))
+    const [replaced] = await this.#database.use((session) =>
+      session.run([replaceBatch(this.#schema, place, body, Buffer.from(writer.bytes()))]),
+    )
+    return replaced!.count === 1
   }
 
   /** Ids of the key's messages, erased ones included. */
@@ -54,9 +70,7 @@ export class LogEraser implements ErasableStore {
     return [...ids]
   }
 
-  async *#batches(
-    key: ErasedKey,
-  ): AsyncGenerator<{ readonly place: BatchPlace; readonly records: readonly LogRecord[]; readonly bytes: number }> {
+  async *#batches(key: ErasedKey): AsyncGenerator<StoredBatch> {
     let after: BatchPlace = { topic: 0, partition: 0, offset: -1 }
     for (;;) {
       const [found] = await this.#database.use((session) => session.run([batchesWith(this.#schema, key, after, batchPage)]))
@@ -66,7 +80,7 @@ export class LogEraser implements ErasableStore {
         const stored = { baseOffset: place.offset, records: Number(row['records']), appendedMs: Number(row['appended_ms']), body }
         const records: LogRecord[] = []
         readBatch({ topic: String(row['name']), partition: place.partition }, stored, place.offset, records)
-        yield { place, records, bytes: body.length }
+        yield { place, body, records }
         after = place
       }
       if (found!.rows.length < batchPage) return

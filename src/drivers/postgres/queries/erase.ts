@@ -167,16 +167,14 @@ export interface BatchPlace {
   readonly offset: number
 }
 
-/** The batch first and its partition's head after it, as removing does. */
-export function replaceBatch(schema: string, { topic, partition, offset }: BatchPlace, body: Buffer, freed: number): readonly Statement[] {
-  return [
-    {
-      text: `update ${schema}.log_batch set body = $4 where topic = $1 and partition = $2 and base_offset = $3`,
-      params: [topic, partition, offset, body],
-    },
-    {
-      text: `update ${schema}.log_head set bytes = greatest(0, bytes - $3) where topic = $1 and partition = $2`,
-      params: [topic, partition, freed],
-    },
-  ]
+/**
+ * Replaces nothing where the batch is not as it was read: it was removed, or somebody else has erased in it. The batch first and its partition's head
+ * after it, as removing does.
+ */
+export function replaceBatch(schema: string, { topic, partition, offset }: BatchPlace, before: Buffer, after: Buffer): Statement {
+  return {
+    text: `with replaced as (update ${schema}.log_batch set body = $5 where topic = $1 and partition = $2 and base_offset = $3 and body = $4 returning 1)
+      update ${schema}.log_head h set bytes = greatest(0, h.bytes + $6) from replaced where h.topic = $1 and h.partition = $2`,
+    params: [topic, partition, offset, before, after, after.length - before.length],
+  }
 }
