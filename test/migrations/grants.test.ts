@@ -1,6 +1,17 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { event, service, settled } from 'tidemark'
-import { migrate, PostgresAlertStore, PostgresDatabase, PostgresDeadLetterStore, postgres, postgresBroker } from 'tidemark/postgres'
+import { redriveKind, redriveParams } from 'tidemark/dead-letter'
+import { Audit, Operations, runOperations } from 'tidemark/operation'
+import {
+  migrate,
+  PostgresAlertStore,
+  PostgresDatabase,
+  PostgresDeadLetterStore,
+  PostgresInboxStore,
+  PostgresOperationStore,
+  postgres,
+  postgresBroker,
+} from 'tidemark/postgres'
 import { z } from 'zod'
 import { grants } from '../../src/drivers/postgres/migrations/grants.ts'
 import { testDatabase } from '../support/postgres.ts'
@@ -76,6 +87,17 @@ select 'g', 't', 'i', 0, n, now(), 'k', 'v', '[]', 'skip', 'Error', 'no', '[]' f
   await letters.edit(first!, { value: Buffer.from('w') }, { actor: 'ada', redrive: true })
   expect(await letters.redrive([{ id: second! }], { actor: 'ada' })).toMatchObject([{ outcome: 'redriven' }])
   expect(await new PostgresAlertStore({ database: desk }).contacts()).toBeInstanceOf(Array)
+  await admin.query(`update tidemark.dead_letter set state = 'dead', redrives = 0`)
+  const store = new PostgresOperationStore({ database: desk })
+  const horizon = { inbox: () => Promise.resolve(new PostgresInboxStore({ database: desk })) }
+  const kinds = [redriveKind({ store: () => Promise.resolve(letters), horizon })]
+  const operations = new Operations({ store, kinds, audit: new Audit({ store }) })
+  const settings = { observeMs: 0 }
+  const { id } = await operations.start('redrive', redriveParams({}), { actor: { id: 'ada', roles: [] }, settings })
+  const runner = runOperations({ store, kinds, idleMs: 10 })
+  for await (const { state } of operations.watch(id, { everyMs: 10 })) if (state === 'done') break
+  await runner.stop()
+  expect((await operations.get(id)).counts).toMatchObject({ failed: 0, started: 2 })
   await desk.close()
   await admin.query(`drop role ${prefix}_desk`)
 })

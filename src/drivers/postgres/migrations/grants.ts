@@ -25,6 +25,9 @@ const letters = [
   'select, insert, update, delete on {schema}.parked_key',
   'select, insert, update, delete on {schema}.parked_msg',
   'select on {schema}.consumer_contact',
+  // A redrive asks what the group still remembers.
+  'select on {schema}.inbox',
+  'select on {schema}.inbox_rotation',
 ]
 
 /** What it takes to erase the content of a key's messages. */
