@@ -87,13 +87,13 @@ select 'g', 't', 'i', 0, n, now(), 'k', 'v', '[]', 'skip', 'Error', 'no', '[]' f
   await letters.edit(first!, { value: Buffer.from('w') }, { actor: 'ada', redrive: true })
   expect(await letters.redrive([{ id: second! }], { actor: 'ada' })).toMatchObject([{ outcome: 'redriven' }])
   expect(await new PostgresAlertStore({ database: desk }).contacts()).toBeInstanceOf(Array)
-  await admin.query(`update tidemark.dead_letter set state = 'dead', redrives = 0`)
+  await admin.query(`update tidemark.dead_letter set state = 'dead', redrives = 0 where group_name = 'g'`)
   const store = new PostgresOperationStore({ database: desk })
   const horizon = { inbox: () => Promise.resolve(new PostgresInboxStore({ database: desk })) }
   const kinds = [redriveKind({ store: () => Promise.resolve(letters), horizon })]
   const operations = new Operations({ store, kinds, audit: new Audit({ store }) })
-  const settings = { observeMs: 0 }
-  const { id } = await operations.start('redrive', redriveParams({}), { actor: { id: 'ada', roles: [] }, settings })
+  const [actor, settings] = [{ id: 'ada', roles: [] }, { observeMs: 0 }]
+  const { id } = await operations.start('redrive', redriveParams({ filter: { groups: ['g'] } }), { actor, settings })
   const runner = runOperations({ store, kinds, idleMs: 10 })
   for await (const { state } of operations.watch(id, { everyMs: 10 })) if (state === 'done') break
   await runner.stop()
