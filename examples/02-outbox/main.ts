@@ -15,6 +15,8 @@ const server = await embedded().acquire()
 const database = `outbox_example_${process.pid}`
 await server.ensureDatabase(database)
 const pool = new Pool(server.connection(database))
+// Its connections end a moment after `end`; a server that stops first would end the process by them if nobody listened.
+pool.on('error', (error) => console.error(error.message))
 
 const broker = memoryBroker()
 const shop = service('shop', { database: postgres({ pool }), broker })

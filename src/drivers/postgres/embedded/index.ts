@@ -6,6 +6,7 @@
  * const lease = await embedded().acquire()
  * await lease.ensureDatabase('shop')
  * const pool = new Pool(lease.connection('shop'))
+ * pool.on('error', console.error) // its connections end a moment after `end`, and the server may be faster
  * await pool.end()
  * await lease.release()
  * ```
