@@ -188,6 +188,25 @@ export const ledgerStoreCases: readonly Case<LedgerStoreFixture>[] = [
     },
   },
   {
+    name: 'of a transaction that stores a response and one who takes the call over meanwhile, one wins',
+    async run(fixture) {
+      const { store } = fixture
+      const { token } = await begun(fixture, lost)
+      let takeOver: Promise<LedgerEntry | null> = Promise.resolve(null)
+      const storing = fixture.transaction(async (tx) => {
+        await store.change(keyOf(fixture), token, { to: 'done', response: answer, keepMs: minute }, tx)
+        takeOver = store.change(keyOf(fixture), token, { to: 'in progress', claim })
+      })
+      const isStored = await storing.then(
+        () => true,
+        () => false,
+      )
+      const taken = await takeOver
+      assert.equal(isStored, taken === null)
+      assert.equal((await seen(fixture)).state, isStored ? 'done' : 'in progress')
+    },
+  },
+  {
     name: 'entries are counted by scope and state; a lease that is over counts as unknown',
     async run(fixture) {
       const { store, scope } = fixture

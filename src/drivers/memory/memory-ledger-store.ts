@@ -39,7 +39,10 @@ export class MemoryLedgerStore implements LedgerStore {
     const own = memoryTransaction(tx)
     if (own === null || !own.isOf(this.#database))
       throw new TidemarkError('INPUT_INVALID', 'The transaction is not one of this memory database.')
-    own.stage(() => void this.#keep(next))
+    own.stage(
+      () => void this.#keep(next),
+      () => this.#withToken(key, token) !== undefined,
+    )
     return this.#seen(next)
   }
 

@@ -14,7 +14,7 @@ export class MemoryTransaction implements Transaction<MemoryView> {
   /** Values by key; see `MemoryView`. */
   readonly raw: MemoryView
   readonly #database: MemoryDatabase
-  readonly #changes: Change[] = []
+  readonly #changes: { readonly change: Change; readonly isDue: () => boolean }[] = []
   #mark: { readonly changes: number; readonly values: ReadonlyMap<string, unknown> } | null = null
   #state: 'open' | 'failed' | 'closed' | 'lost' = 'open'
   #onEnd: () => void = () => undefined
@@ -81,10 +81,10 @@ export class MemoryTransaction implements Transaction<MemoryView> {
     return true
   }
 
-  /** Has something done at the commit, in the order of the calls. */
-  stage(change: Change): void {
+  /** Has something done at the commit, in the order of the calls. Where it `isDue` no more by then, the transaction meets a conflict instead. */
+  stage(change: Change, isDue: () => boolean = () => true): void {
     this.requireOpen()
-    this.#changes.push(change)
+    this.#changes.push({ change, isDue })
   }
 
   /** Makes all changes at once. Throws, and nothing is done, when the transaction has failed, was ended, or meets a conflict. */
@@ -93,13 +93,14 @@ export class MemoryTransaction implements Transaction<MemoryView> {
       this.requireOpen()
       const key = this.raw.conflict()
       if (key !== null) throw conflict(`another transaction has changed "${key}" since it was read`)
+      if (!this.#changes.every(({ isDue }) => isDue())) throw conflict('what it was to change was changed by somebody else')
     } catch (error) {
       this.#end('closed')
       throw error
     }
     this.#database.commit((commit) => {
       this.raw.apply(commit)
-      for (const change of this.#changes) change(commit)
+      for (const { change } of this.#changes) change(commit)
     })
     this.#end('closed')
   }
