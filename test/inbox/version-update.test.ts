@@ -131,6 +131,15 @@ describe('names and values', () => {
   })
 })
 
+test('a table that takes no row is refused, rather than asked for ever', async () => {
+  await database.use((session) =>
+    session.script(`create or replace function keep_away() returns trigger language plpgsql as 'begin return null; end';
+      create trigger keep_away before insert on orders for each row execute function keep_away()`),
+  )
+  const update = updateVersion(database, { ...paid(1, 'o-2'), onMissing: 'insert' })
+  await expect(update).rejects.toMatchObject({ code: 'INPUT_INVALID', details: { table: 'orders' } })
+})
+
 test('works in transactions of pg and of postgres.js', async () => {
   const client = await clients.connect()
   await client.query('begin')

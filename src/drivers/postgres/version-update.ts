@@ -39,7 +39,7 @@ export interface VersionedRow {
  * })
  * ```
  *
- * Rejects with `VERSION_MISSING` (see `onMissing`), and with `INPUT_INVALID` for names and versions that cannot be.
+ * Rejects with `VERSION_MISSING` (see `onMissing`), and with `INPUT_INVALID` for names and versions that cannot be, and for a table that takes no row.
  */
 export async function updateVersion(tx: Pick<Transaction, 'query'>, update: VersionedRow & VersionUpdateOptions): Promise<VersionResult> {
   const { key, version, set, ...options } = update
@@ -62,7 +62,8 @@ export async function updateVersions(
   const table = tableOf(options, rows)
   const results: VersionResult[] = []
   let left = rows.map((row, place) => ({ row, place, version: whole(row.version) }))
-  while (left.length > 0) {
+  for (let look = 1; left.length > 0; look++) {
+    if (look > mostLooks) throw neverFound(table)
     const { text, params } = updateVersionsStatement(table, rules, left)
     const found = await tx.query(text, params)
     // Rows that somebody else made between our look and our insert are looked at again; what they got here is nothing.
@@ -83,6 +84,9 @@ export async function updateVersions(
   if (onMissing === 'throw' && missing >= 0) throw versionMissing(table, rows[missing]!, results[missing]!)
   return results
 }
+
+/** Who was overtaken by the maker of a row finds the row at the second look, unless it was removed again. */
+const mostLooks = 10
 
 interface Group {
   readonly places: number[]
@@ -132,6 +136,13 @@ function whole(version: number | bigint): bigint {
     return BigInt(version)
   throw new TidemarkError('INPUT_INVALID', `A version is a whole number from 0 on; got ${String(version)}.`, {
     remedy: 'Does the publisher set aggregateVersion?',
+  })
+}
+
+function neverFound({ name }: VersionTable): TidemarkError {
+  return new TidemarkError('INPUT_INVALID', `A row of ${name.join('.')} could neither be made nor found, ${mostLooks} times.`, {
+    details: { table: name.join('.') },
+    remedy: 'Does a trigger or a row-level policy of the table keep inserts away?',
   })
 }
 
