@@ -1,5 +1,5 @@
 import { TidemarkError } from '../errors.ts'
-import type { Clock } from '../internal/clock.ts'
+import { type Clock, within } from '../internal/clock.ts'
 import type { Transaction } from '../message/transaction.ts'
 import type { LedgerKey, LedgerStore, StoredResponse } from './port.ts'
 
@@ -45,10 +45,15 @@ export class HeldClaim {
     await this.#parts.store.change(this.#parts.key, this.#parts.token, { to: 'unknown' }).catch(() => undefined)
   }
 
-  /** Notes that nothing happened. Never rejects, as above. */
-  async undone(): Promise<void> {
+  /** Notes that nothing happened. `false`: somebody else has it by now. */
+  async remove(): Promise<boolean> {
     this.#release()
-    await this.#parts.store.remove(this.#parts.key, this.#parts.token).catch(() => undefined)
+    return this.#parts.store.remove(this.#parts.key, this.#parts.token)
+  }
+
+  /** The same. Never rejects, as above. */
+  async undone(): Promise<void> {
+    await this.remove().catch(() => undefined)
   }
 
   #release(): void {
@@ -63,10 +68,13 @@ export class HeldClaim {
   async #renew(): Promise<void> {
     const { store, clock, key, token, leaseMs } = this.#parts
     const asked = clock.elapsed()
-    const outcome = await store.change(key, token, { to: 'renewed', leaseMs }).then(
+    const renewal = store.change(key, token, { to: 'renewed', leaseMs }).then(
       (entry) => (entry === null ? 'lost' : 'renewed'),
       () => 'failed',
     )
+    // A database that does not answer at all says as little as one that fails. One that is asked late, since we stood still, gets a moment.
+    const isAnswered = await within(clock, Math.max(leaseMs / 3, this.#aliveUntil - asked), renewal)
+    const outcome = isAnswered ? await renewal : 'failed'
     if (!this.#isHeld) return
     if (outcome === 'renewed') this.#aliveUntil = asked + leaseMs
     if (outcome === 'lost' || clock.elapsed() >= this.#aliveUntil) this.#lost.abort(leaseLost())

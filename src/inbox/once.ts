@@ -83,14 +83,15 @@ export async function settleCall(
   step: string,
   resolution: Exclude<CallResolution<unknown>, { readonly outcome: 'unknown' }>,
 ): Promise<void> {
+  const response = resolution.outcome === 'done' ? storeResponse(resolution.response, defaults.maxResponseBytes) : null
   const key = ledgerKey(ledger.scope, message, step)
-  const found = await claimCall(ledger, key, { ...wishOf({}), takesOver: true, waitMs: 0 })
+  const found = await claimCall(ledger, key, { ...wishOf({ onUnknown: 'fail', waitMs: 0 }), takesOver: true })
   if (found.outcome === 'answer')
     throw new TidemarkError('INPUT_INVALID', `How the call ${named(message, step)} ended is known already: its response is stored.`)
   if (found.outcome !== 'held') return answerOf<undefined>(found, message, step)
-  if (resolution.outcome === 'not done') return found.claim.undone()
   try {
-    await found.claim.done(storeResponse(resolution.response, defaults.maxResponseBytes), defaults.keepMs)
+    const isOurs = response === null ? await found.claim.remove() : await found.claim.done(response, defaults.keepMs)
+    if (!isOurs) throw inProgress(message, step, 0)
   } catch (error) {
     await found.claim.unknown()
     throw error
@@ -180,8 +181,12 @@ function wishOf<T>({ onUnknown = 'call again', leaseMs, waitMs, keepMs, signal }
 function answerOf<T>(found: ClaimOutcome, message: MessageIdentity, step: string): T {
   if (found.outcome === 'answer') return readResponse(found.response) as T
   if (found.outcome !== 'in progress') throw outcomeUnknown(message, step)
-  throw new TidemarkError('CALL_IN_PROGRESS', `Another process is at the call ${named(message, step)}.`, {
-    details: { source: message.source, id: message.id, step, leaseLeftMs: found.leaseLeftMs },
+  throw inProgress(message, step, found.leaseLeftMs)
+}
+
+function inProgress(message: MessageIdentity, step: string, leaseLeftMs: number): TidemarkError {
+  return new TidemarkError('CALL_IN_PROGRESS', `Another process is at the call ${named(message, step)}.`, {
+    details: { source: message.source, id: message.id, step, leaseLeftMs },
     remedy: 'Try again later: its response will be stored, or its lease will end.',
   })
 }

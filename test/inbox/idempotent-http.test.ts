@@ -162,6 +162,16 @@ test('a response of the server’s failure is not stored, nor is what a handler 
   expect(runs()).toBe(3)
 })
 
+test('a request whose response breaks off is of unknown outcome: nobody is told to come again', async () => {
+  const { send, runs } = await serve(async () => {
+    return new Response(new ReadableStream({ pull: (controller) => controller.error(new Error('broken')) }))
+  })
+  expect((await send()).status).toBe(500)
+  const second = await send()
+  expect([second.status, second.headers.get('retry-after')]).toEqual([409, null])
+  expect(runs()).toBe(1)
+})
+
 test('a request that is too large is refused, and a response that is too large reaches its client and is not made again', async () => {
   const { send, runs } = await serve(async (request) => new Response('y'.repeat(Number(await request.text()))), {
     maxRequestBytes: 5,

@@ -1,7 +1,16 @@
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { MemoryDatabase, MemoryLedgerStore } from '../../src/drivers/memory/index.ts'
 import { PostgresDatabase, PostgresLedgerStore, migrate } from '../../src/drivers/postgres/index.ts'
-import { type Ledger, type OutsideCall, idempotencyKey, ledger, ledgerKey, once, settleCall } from '../../src/inbox/index.ts'
+import {
+  type Ledger,
+  type OnceOptions,
+  type OutsideCall,
+  idempotencyKey,
+  ledger,
+  ledgerKey,
+  once,
+  settleCall,
+} from '../../src/inbox/index.ts'
 import { testDatabase } from '../support/postgres.ts'
 import { until } from '../support/until.ts'
 
@@ -35,40 +44,26 @@ describe.each(Object.entries(stores))('a call to the outside, noted in %s', (_na
     }
   }
 
+  /** The call of the message, noted as one of its steps. */
+  function charge(answer: (call: OutsideCall) => unknown, options: OnceOptions<unknown> = {}, step = 'charge'): Promise<unknown> {
+    return once(billing, message, step, charging(answer), options)
+  }
+
   test.each<[what: string, value: unknown, kept: unknown]>([
     ['data', { id: 'ch-1', at: new Date(0), none: undefined }, { id: 'ch-1', at: '1970-01-01T00:00:00.000Z' }],
     ['bytes', Buffer.from([0, 1, 255]), new Uint8Array([0, 1, 255])],
     ['nothing', undefined, undefined],
     ['null', null, null],
   ])('that returns %s is made once, and a repeat gets the same', async (_what, value, kept) => {
-    expect(
-      await once(
-        billing,
-        message,
-        'charge',
-        charging(() => value),
-      ),
-    ).toEqual(kept)
-    expect(
-      await once(
-        billing,
-        message,
-        'charge',
-        charging(() => 'another'),
-      ),
-    ).toEqual(kept)
+    expect(await charge(() => value)).toEqual(kept)
+    expect(await charge(() => 'another')).toEqual(kept)
     expect(calls.length).toBe(1)
   })
 
   test('has a key of its own for each group, message and step, the same in every run', async () => {
     const failing = charging(() => Promise.reject(reset()))
     for (let run = 0; run < 2; run++) await expect(once(billing, message, 'charge', failing)).rejects.toThrow('socket hang up')
-    await once(
-      billing,
-      message,
-      'mail',
-      charging(() => 1),
-    )
+    await charge(() => 1, {}, 'mail')
     await once(
       billing,
       { ...message, id: 'o-2' },
@@ -89,45 +84,15 @@ describe.each(Object.entries(stores))('a call to the outside, noted in %s', (_na
   })
 
   test('that threw is made again with the same key, and told that it is a repeat', async () => {
-    await expect(
-      once(
-        billing,
-        message,
-        'charge',
-        charging(() => Promise.reject(reset())),
-      ),
-    ).rejects.toThrow('socket hang up')
-    expect(
-      await once(
-        billing,
-        message,
-        'charge',
-        charging(() => 'ok'),
-      ),
-    ).toBe('ok')
+    await expect(charge(() => Promise.reject(reset()))).rejects.toThrow('socket hang up')
+    expect(await charge(() => 'ok')).toBe('ok')
     expect(calls.map(({ isRepeat }) => isRepeat)).toEqual([false, true])
   })
 
   test('that never reached the other side is no repeat', async () => {
     const refused = new TypeError('fetch failed', { cause: Object.assign(new Error('no'), { code: 'ECONNREFUSED' }) })
-    await expect(
-      once(
-        billing,
-        message,
-        'charge',
-        charging(() => Promise.reject(refused)),
-        { onUnknown: 'fail' },
-      ),
-    ).rejects.toBe(refused)
-    expect(
-      await once(
-        billing,
-        message,
-        'charge',
-        charging(() => 'ok'),
-        { onUnknown: 'fail' },
-      ),
-    ).toBe('ok')
+    await expect(charge(() => Promise.reject(refused), { onUnknown: 'fail' })).rejects.toBe(refused)
+    expect(await charge(() => 'ok', { onUnknown: 'fail' })).toBe('ok')
     expect(calls.map(({ isRepeat }) => isRepeat)).toEqual([false, false])
   })
 
@@ -146,25 +111,9 @@ describe.each(Object.entries(stores))('a call to the outside, noted in %s', (_na
 
   test('that somebody found not to have been made is made', async () => {
     const options = { onUnknown: 'fail' } as const
-    await expect(
-      once(
-        billing,
-        message,
-        'charge',
-        charging(() => Promise.reject(reset())),
-        options,
-      ),
-    ).rejects.toThrow()
+    await expect(charge(() => Promise.reject(reset()), options)).rejects.toThrow()
     await settleCall(billing, message, 'charge', { outcome: 'not done' })
-    expect(
-      await once(
-        billing,
-        message,
-        'charge',
-        charging(() => 'ok'),
-        options,
-      ),
-    ).toBe('ok')
+    expect(await charge(() => 'ok', options)).toBe('ok')
     expect(calls.at(-1)?.isRepeat).toBe(false)
   })
 
@@ -175,69 +124,29 @@ describe.each(Object.entries(stores))('a call to the outside, noted in %s', (_na
         asked.push(key)
         return { outcome: found, response: 'found' }
       }
-      return once(
-        billing,
-        message,
-        'charge',
-        charging(() => (calls.length < 2 ? Promise.reject(reset()) : 'made')),
-        { onUnknown },
-      )
+      return charge(() => (calls.length < 2 ? Promise.reject(reset()) : 'made'), { onUnknown })
     }
     await expect(run('done')).rejects.toThrow('socket hang up')
     await expect(run('unknown')).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' })
     expect(calls.length).toBe(1)
     expect(await run('done')).toBe('found')
     expect(asked).toEqual([calls[0]!.key, calls[0]!.key])
-    await expect(
-      once(
-        billing,
-        message,
-        'mail',
-        charging(() => Promise.reject(reset())),
-        { onUnknown: 'fail' },
-      ),
-    ).rejects.toThrow()
-    const notDone = once(
-      billing,
-      message,
-      'mail',
-      charging(() => 'made'),
-      { onUnknown: async () => ({ outcome: 'not done' }) },
-    )
+    await expect(charge(() => Promise.reject(reset()), { onUnknown: 'fail' }, 'mail')).rejects.toThrow()
+    const notDone = charge(() => 'made', { onUnknown: async () => ({ outcome: 'not done' }) }, 'mail')
     expect(await notDone).toBe('made')
   })
 
   test('is made by one of many at once, and all get its response', async () => {
-    const answers = await Promise.all(
-      Array.from({ length: 10 }, () =>
-        once(
-          billing,
-          message,
-          'charge',
-          charging(async () => calls.length),
-        ),
-      ),
-    )
+    const answers = await Promise.all(Array.from({ length: 10 }, () => charge(async () => calls.length)))
     expect(answers).toEqual(Array.from({ length: 10 }, () => 1))
     expect(calls.length).toBe(1)
   })
 
   test('that takes longer than others want to wait leaves them with an error that may be retried', async () => {
     let end: (value: string) => void = () => undefined
-    const long = once(
-      billing,
-      message,
-      'charge',
-      charging(() => new Promise<string>((resolve) => (end = resolve))),
-    )
+    const long = charge(() => new Promise<string>((resolve) => (end = resolve)))
     await until('the call is made', () => calls.length === 1)
-    const other = once(
-      billing,
-      message,
-      'charge',
-      charging(() => 'another'),
-      { waitMs: 0 },
-    )
+    const other = charge(() => 'another', { waitMs: 0 })
     await expect(other).rejects.toMatchObject({ code: 'CALL_IN_PROGRESS', retryable: true })
     end('ok')
     expect(await long).toBe('ok')
@@ -245,21 +154,9 @@ describe.each(Object.entries(stores))('a call to the outside, noted in %s', (_na
 
   test('keeps its lease for as long as it takes', async () => {
     let end: (value: string) => void = () => undefined
-    const long = once(
-      billing,
-      message,
-      'charge',
-      charging(() => new Promise<string>((resolve) => (end = resolve))),
-      { leaseMs: 60 },
-    )
+    const long = charge(() => new Promise<string>((resolve) => (end = resolve)), { leaseMs: 300 })
     await until('the call is made', () => calls.length === 1)
-    const waited = await once(
-      billing,
-      message,
-      'charge',
-      charging(() => 'another'),
-      { waitMs: 200 },
-    ).catch((error: unknown) => error)
+    const waited = await charge(() => 'another', { waitMs: 700 }).catch((error: unknown) => error)
     expect(waited).toMatchObject({ code: 'CALL_IN_PROGRESS' })
     end('ok')
     expect(await long).toBe('ok')
@@ -303,41 +200,15 @@ describe.each(Object.entries(stores))('a call to the outside, noted in %s', (_na
     ['is not JSON', { secret: 'sk_live_1', count: 1n }],
     ['is a function', () => 1],
   ])('whose response %s fails without quoting it, and is made again by a mended handler', async (_what, value) => {
-    const failure: unknown = await once(
-      billing,
-      message,
-      'charge',
-      charging(() => value),
-      { maxResponseBytes: 100 },
-    ).catch((error: unknown) => error)
+    const failure: unknown = await charge(() => value, { maxResponseBytes: 100 }).catch((error: unknown) => error)
     expect(failure).toMatchObject({ code: 'INPUT_INVALID' })
     expect(String(failure)).not.toMatch(/sk_live|xxx/)
-    expect(
-      await once(
-        billing,
-        message,
-        'charge',
-        charging(({ isRepeat }) => isRepeat),
-      ),
-    ).toBe(true)
+    expect(await charge(({ isRepeat }) => isRepeat)).toBe(true)
   })
 
   test('is forgotten after its time', async () => {
-    await once(
-      billing,
-      message,
-      'charge',
-      charging(() => 1),
-      { keepMs: 1 },
-    )
+    await charge(() => 1, { keepMs: 1 })
     await until('it has expired', async () => (await billing.store.forget(10)) === 1)
-    expect(
-      await once(
-        billing,
-        message,
-        'charge',
-        charging(() => 2),
-      ),
-    ).toBe(2)
+    expect(await charge(() => 2)).toBe(2)
   })
 })

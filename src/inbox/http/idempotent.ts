@@ -148,7 +148,14 @@ class Run {
       throw error
     }
     crashPoint('ledger:after-call')
-    return response === this.#stored ? response : this.#store(response)
+    if (response === this.#stored) return response
+    try {
+      return await this.#store(response)
+    } catch (error) {
+      // The handler has done its work, and its response broke off, or `keeps` failed, or the database.
+      await this.#claim.unknown()
+      throw error
+    }
   }
 
   async #store(response: Response): Promise<Response> {
