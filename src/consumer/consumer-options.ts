@@ -119,6 +119,8 @@ export interface ConsumerSettings {
   readonly clock: Clock
 }
 
+export const defaultDedupMs = 7 * 24 * 3_600_000
+
 /** Fills in the defaults. Throws `CONFIG_INVALID` for numbers that make no sense. */
 export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   const settings: ConsumerSettings = {
@@ -147,7 +149,7 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     drainMs: options.drainMs ?? 5_000,
     lockTimeoutMs: atLeastOne('lockTimeoutMs', options.lockTimeoutMs ?? 3_000),
     sessionTimeoutMs: options.sessionTimeoutMs,
-    dedupMs: atLeastOne('dedupMs', options.dedupMs ?? 7 * 24 * 3_600_000),
+    dedupMs: atLeastOne('dedupMs', options.dedupMs ?? defaultDedupMs),
     codeVersion: options.codeVersion ?? null,
     clientId: options.clientId,
     onPublished: options.onPublished ?? ((): void => undefined),

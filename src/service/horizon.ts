@@ -1,3 +1,4 @@
+import { defaultDedupMs } from '../consumer/consumer-options.ts'
 import { type DedupHorizon, dedupHorizon } from '../inbox/index.ts'
 import { systemClock, within } from '../internal/clock.ts'
 import { channels } from '../telemetry/channels.ts'
@@ -5,8 +6,6 @@ import { type OpenService, topicsByGroup } from './open-service.ts'
 import type { ServiceOptions } from './options.ts'
 import type { Consumption } from './service.ts'
 
-/** As `consumerSettings` of the consumer has it. */
-const usualDedupMs = 7 * 24 * 3_600_000
 const patienceMs = 5_000
 
 /** How long this service recognises repeats by their ids, and what goes beyond. Without what the broker knows where that does not answer in time. */
@@ -24,7 +23,7 @@ export async function horizonOf(
   const withIds = new Set(groupsWithIds.flatMap((group) => groups.get(group) ?? []))
   return dedupHorizon({
     now: Date.now(),
-    dedupMs: consumer?.dedupMs ?? usualDedupMs,
+    dedupMs: consumer?.dedupMs ?? defaultDedupMs,
     rememberedSince,
     topics: topics.map((topic) => {
       return { topic, retentionMs: kept.get(topic) ?? null, producedWith: withIds.has(topic) ? 'id' : 'unknown' }

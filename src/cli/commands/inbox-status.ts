@@ -1,6 +1,4 @@
-import { quotedSchema } from '../../drivers/postgres/migrations/schema-name.ts'
-import type { PostgresDatabase } from '../../drivers/postgres/database.ts'
-import { PostgresInboxStore } from '../../drivers/postgres/postgres-inbox-store.ts'
+import { PostgresInboxStore, readingGroups } from '../../drivers/postgres/postgres-inbox-store.ts'
 import { PostgresLedgerStore } from '../../drivers/postgres/postgres-ledger-store.ts'
 import type { InboxState, LedgerCount } from '../../inbox/index.ts'
 import type { Command } from '../command.ts'
@@ -16,16 +14,10 @@ export const inboxStatusCommand: Command = {
   run: (context) =>
     withDatabase(context, async (database) => {
       const schema = schemaOf(context)
-      const state = await new PostgresInboxStore({ database, schema }).state(await groupsOf(database, schema))
+      const state = await new PostgresInboxStore({ database, schema }).state(await readingGroups(database, schema))
       const calls = await new PostgresLedgerStore({ database, schema }).counts()
       return { json: { inbox: asJson(state), calls }, text: text(state, calls, Date.now()) }
     }),
-}
-
-/** All that ever read a topic. */
-async function groupsOf(database: PostgresDatabase, schema: string): Promise<readonly string[]> {
-  const rows = await database.query(`select distinct group_name as name from ${quotedSchema(schema)}.consumer_position order by 1`)
-  return rows.map(({ name }) => String(name))
 }
 
 function asJson({ rememberedSince, groupsWithIds, oldestForgottenLetter }: InboxState): object {

@@ -2,7 +2,7 @@ import type { InboxState, InboxStore } from '../../inbox/port.ts'
 import { rememberedSince } from '../../inbox/ring.ts'
 import type { PostgresDatabase } from './database.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
-import { groupsWithIds, oldestLetterBefore, readRing } from './queries/inbox.ts'
+import { allReadingGroups, groupsWithIds, oldestLetterBefore, readRing } from './queries/inbox.ts'
 
 /** What the inbox in the service's Postgres database can tell. */
 export class PostgresInboxStore implements InboxStore {
@@ -33,4 +33,10 @@ export class PostgresInboxStore implements InboxStore {
       }
     })
   }
+}
+
+/** All groups that ever read a topic, by the tables of this schema. */
+export async function readingGroups(database: PostgresDatabase, schema: string): Promise<readonly string[]> {
+  const { text } = allReadingGroups(quotedSchema(schema))
+  return (await database.query(text)).map(({ name }) => String(name))
 }

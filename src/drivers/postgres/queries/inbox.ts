@@ -64,6 +64,11 @@ export function readRing(schema: string): Statement {
   }
 }
 
+/** All groups that ever read a topic. */
+export function allReadingGroups(schema: string): Statement {
+  return { text: `select distinct group_name as name from ${schema}.consumer_position order by 1` }
+}
+
 export function groupsWithIds(schema: string, groups: readonly string[]): Statement {
   return {
     text: `select g.name from unnest($1::text[]) as g(name) where exists (select from ${schema}.inbox i where i.group_name = g.name) order by 1`,
