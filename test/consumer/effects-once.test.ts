@@ -15,12 +15,10 @@ import {
   settledAll,
 } from './support/consumer-database.ts'
 
-const { store, consume, effects, rows } = await consumerDatabase('effects_once')
+const { store, consume, effects, rows, reset } = await consumerDatabase('effects_once')
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
 })
 
 const keys = ['a', 'b', 'c', 'd', 'e']

@@ -15,12 +15,10 @@ import {
   settledAll,
 } from './support/consumer-database.ts'
 
-const { store, consume, effects, rows } = await consumerDatabase('first_read')
+const { store, consume, effects, reset } = await consumerDatabase('first_read')
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
 })
 
 /** What a program that is none of ours leaves at the broker: offsets of a group that has no members any more. */

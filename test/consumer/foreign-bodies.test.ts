@@ -6,12 +6,10 @@ import type { SequencedRecord } from '../../src/message/index.ts'
 import { until } from '../support/until.ts'
 import { Counted, consumerDatabase, insertEffect, memoryTopic, settledAll } from './support/consumer-database.ts'
 
-const { consume, effects, rows } = await consumerDatabase('foreign_bodies')
+const { consume, effects, rows, reset } = await consumerDatabase('foreign_bodies')
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
 })
 
 /** A record as a program writes it that knows no envelope. */

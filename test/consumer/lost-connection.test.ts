@@ -15,7 +15,7 @@ import {
   settledAll,
 } from './support/consumer-database.ts'
 
-const { url, consume, effects, rows } = await consumerDatabase('lost')
+const { url, consume, effects, rows, reset } = await consumerDatabase('lost')
 const target = new URL(url)
 const proxy = await FaultProxy.start(() => ({ host: target.hostname, port: Number(target.port) }))
 afterAll(() => proxy.close())
@@ -27,9 +27,7 @@ const store = new PostgresConsumerStore({ database })
 
 beforeEach(async () => {
   proxy.rules = {}
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
 })
 
 const keys = ['a', 'b', 'c', 'd', 'e', 'f']

@@ -13,7 +13,7 @@ import { consumerDatabase, countedRecord } from './support/consumer-database.ts'
  * some of these safeguards look redundant, so a tidy mind may be tempted (see "Each safeguard" in docs/design/consumer.md).
  */
 
-const { url, database, store, rows } = await consumerDatabase('protocol')
+const { url, database, store, rows, reset } = await consumerDatabase('protocol')
 const partition: PartitionRef = { group: 'g', topic: 't', topicId: 'id', partition: 0 }
 const lane = { ...partition, lane: 0 }
 const takeOver = () => store.takeOver({ partition, lockTimeoutMs: 200 })
@@ -22,9 +22,7 @@ const at = (offset: number) => ({ offset, leaderEpoch: null })
 const record = (name: string, offset: number) => ({ ...countedRecord(name, offset), offset, timestamp: 1_000 })
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
   await store.makePositions({ topic: partition, lanes: 2, first: [0], later: [0] })
 })
 

@@ -9,16 +9,14 @@ import { consumerDatabase, countedRecord } from './support/consumer-database.ts'
  * safeguard is taken out of the statements (see "Each safeguard" in docs/design/consumer.md).
  */
 
-const { database, store, rows } = await consumerDatabase('retrier_protocol')
+const { database, store, rows, reset } = await consumerDatabase('retrier_protocol')
 const partition: PartitionRef = { group: 'g', topic: 't', topicId: 'id', partition: 0 }
 const lane = { ...partition, lane: 0 }
 const record = (offset: number) => ({ ...countedRecord('k', offset), topic: 't', offset, timestamp: 1_000 })
 const ofDeadKey = `update tidemark.parked_msg set dead = true where log_offset`
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
   await store.makePositions({ topic: partition, lanes: 1, first: [0], later: [0] })
 })
 

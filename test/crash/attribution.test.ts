@@ -6,8 +6,8 @@ import {
   Counted,
   byKey,
   consumerDatabase,
+  countEffect,
   countedRecord,
-  insertEffect,
   sequence,
   settledAll,
 } from '../consumer/support/consumer-database.ts'
@@ -16,7 +16,7 @@ import { until } from '../support/until.ts'
 
 /** A message that ends the process which handles it: it is found, and does not keep the others from being handled. */
 
-const { url, consume, effects, rows } = await consumerDatabase('attribution')
+const { url, consume, effects, rows, reset } = await consumerDatabase('attribution')
 const broker: Broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
 afterAll(() => broker.close())
 
@@ -24,9 +24,7 @@ const keys = ['a', 'b', 'bad', 'c']
 let streams = 0
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
   await broker.topics([{ name: Counted.topic, partitions: 1 }])
 })
 
@@ -94,8 +92,7 @@ test('an owner that leaves in order leaves no suspects: who comes next marks not
   expect((await first.ended).code).toBe(0)
   expect(await rows('select from tidemark.consumer_position where taken')).toEqual([])
   await send(5)
-  const counting = onMessage(Counted, ({ id, data }, { tx }) => tx.query(insertEffect, [id, data.key, data.n]).then(() => undefined))
-  await using consumer = consume(broker, [counting])
+  await using consumer = consume(broker, [countEffect])
   await settledAll(consumer, broker)
   expect(await rows('select from tidemark.consumer_position where marks > 0')).toEqual([])
 })
@@ -105,8 +102,7 @@ test('after a crash what was under way is run one by one, and what came later is
   await send(10)
   const killed = startConsumer({ ...settings, isDeadly: false }, { TIDEMARK_CRASH_POINT: 'consumer:after-handlers:1' })
   expect((await killed.ended).signal).toBe('SIGKILL')
-  const counting = onMessage(Counted, ({ id, data }, { tx }) => tx.query(insertEffect, [id, data.key, data.n]).then(() => undefined))
-  await using consumer = consume(broker, [counting], { lanes: 2 })
+  await using consumer = consume(broker, [countEffect], { lanes: 2 })
   await settledAll(consumer, broker)
   const { batches } = consumer.status().counts
   expect(batches).toBeGreaterThanOrEqual(10)
@@ -123,8 +119,7 @@ test('killed right after a mark, it is followed by one that loses nothing and do
     const killed = startConsumer({ ...settings, isDeadly: false }, { TIDEMARK_CRASH_POINT: point })
     expect((await killed.ended).signal, killed.stderr).toBe('SIGKILL')
   }
-  const counting = onMessage(Counted, ({ id, data }, { tx }) => tx.query(insertEffect, [id, data.key, data.n]).then(() => undefined))
-  await using consumer = consume(broker, [counting])
+  await using consumer = consume(broker, [countEffect])
   await settledAll(consumer, broker)
   for (const [, done] of byKey(await effects())) expect(done).toEqual(sequence(10))
   expect(await rows('select from tidemark.dead_letter')).toEqual([])

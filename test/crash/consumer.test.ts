@@ -20,7 +20,7 @@ import { until } from '../support/until.ts'
  * the order of its key, and ends somewhere visible.
  */
 
-const { url, consume, effects, rows, settledByAny } = await consumerDatabase('consumer_crash')
+const { url, consume, effects, rows, settledByAny, reset } = await consumerDatabase('consumer_crash')
 const broker: Broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
 afterAll(() => broker.close())
 
@@ -29,9 +29,7 @@ const keys = ['a', 'b', 'c', 'bad', 'd', 'e']
 let streams = 0
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
   await broker.topics([{ name: Counted.topic, partitions }])
 })
 

@@ -21,7 +21,7 @@ import { until } from '../support/until.ts'
  * the order of its key, and ends somewhere visible; and at each of these moments the tables agree with each other.
  */
 
-const { url, consume, effects, rows } = await consumerDatabase('retrier_crash')
+const { url, consume, effects, rows, reset } = await consumerDatabase('retrier_crash')
 const broker: Broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
 afterAll(() => broker.close())
 
@@ -31,9 +31,7 @@ const count = 8
 let streams = 0
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
   await broker.topics([{ name: Counted.topic, partitions: 1 }])
 })
 

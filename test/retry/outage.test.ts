@@ -2,21 +2,11 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type HandlerContext, onMessage } from '../../src/consumer/index.ts'
-import type { Message } from '../../src/message/index.ts'
-import {
-  Counted,
-  byKey,
-  consumerDatabase,
-  countedRecord,
-  insertEffect,
-  memoryTopic,
-  sequence,
-  settledAll,
-} from '../consumer/support/consumer-database.ts'
+import { byKey, consumerDatabase, countedRecord, memoryTopic, sequence, settledAll } from '../consumer/support/consumer-database.ts'
 import { until } from '../support/until.ts'
+import { counting } from './support/counting.ts'
 
-const { consume, effects, rows } = await consumerDatabase('outage')
+const { consume, effects, rows, reset } = await consumerDatabase('outage')
 
 const heard: { readonly what: string; readonly handler: string }[] = []
 const hear = (fact: unknown): void => void heard.push(fact as (typeof heard)[number])
@@ -25,17 +15,8 @@ afterEach(() => unsubscribe('tidemark:consumer:breaker', hear))
 beforeEach(async () => {
   subscribe('tidemark:consumer:breaker', hear)
   heard.length = 0
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
 })
-
-type Counting = Message<{ readonly key: string; readonly n: number }>
-const counting = (trouble: (message: Counting, context: HandlerContext) => unknown) =>
-  onMessage(Counted, async (message, context) => {
-    await trouble(message, context)
-    await context.tx.query(insertEffect, [message.id, message.data.key, message.data.n])
-  })
 
 const keys = sequence(12).map((k) => `k${k}`)
 const all = (count: number) => sequence(count).flatMap((n) => keys.map((key) => countedRecord(key, n)))

@@ -1,6 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { type HandlerContext, onBatch, onMessage } from '../../src/consumer/index.ts'
-import type { Message } from '../../src/message/index.ts'
+import { onBatch } from '../../src/consumer/index.ts'
 import { RetryLater, TerminalError, ValidationError } from '../../src/retry/index.ts'
 import {
   Counted,
@@ -13,28 +12,13 @@ import {
   settledAll,
 } from '../consumer/support/consumer-database.ts'
 import { until } from '../support/until.ts'
+import { counting } from './support/counting.ts'
 
-const { consume, effects, rows, store } = await consumerDatabase('parking')
+const { consume, effects, rows, store, reset } = await consumerDatabase('parking')
 
 beforeEach(async () => {
-  await rows(
-    'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
-  )
+  await reset()
 })
-
-type Counting = Message<{ readonly key: string; readonly n: number }>
-
-/** Counts, before or after something that may fail. */
-const counting = (trouble: (message: Counting, context: HandlerContext) => unknown, options = {}, effectFirst = false) =>
-  onMessage(
-    Counted,
-    async (message, context) => {
-      if (!effectFirst) await trouble(message, context)
-      await context.tx.query(insertEffect, [message.id, message.data.key, message.data.n])
-      if (effectFirst) await trouble(message, context)
-    },
-    options,
-  )
 
 const mixed = (count: number) => sequence(count).flatMap((n) => ['a', 'bad', 'b'].map((key) => countedRecord(key, n)))
 const letters = () => rows('select * from tidemark.dead_letter order by log_offset')
@@ -60,8 +44,7 @@ describe.each([false, true])('a message whose handler fails (after its effect: %
       ({ data }) => {
         if (data.key === 'bad' && data.n === 3 && !isMended) throw new Error('not yet')
       },
-      {},
-      effectFirst,
+      { effectFirst },
     )
     const retry = { maxAttempts: 1_000, baseDelayMs: 20, maxDelayMs: 20 }
     await using consumer = consume(broker, [failing], { lanes: 1, retry })
@@ -87,8 +70,7 @@ describe.each([false, true])('a message whose handler fails (after its effect: %
         failed.add(`${key} ${n}`)
         throw new Error('the first time')
       },
-      {},
-      effectFirst,
+      { effectFirst },
     )
     await using consumer = consume(broker, [failing], { lanes: 2 })
     await settledAll(consumer, broker)

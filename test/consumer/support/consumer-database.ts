@@ -74,6 +74,8 @@ export interface ConsumerDatabase {
   consume(broker: Broker, handlers: readonly Handler[], options?: Partial<ConsumerOptions>): Consumer
   /** Waits until all partitions are handled to their ends by whoever owns them, as the rows tell. */
   settledByAny(broker: Broker): Promise<void>
+  /** Empties the tables: nothing was handled yet. */
+  reset(): Promise<unknown>
   effects(): Promise<readonly { readonly id: string; readonly key: string; readonly n: number }[]>
   rows<R extends Record<string, unknown>>(text: string, params?: readonly unknown[]): Promise<R[]>
 }
@@ -121,6 +123,10 @@ export async function consumerDatabase(label: string): Promise<ConsumerDatabase>
         return found.length === ends.length && found.every(({ n }, i) => n >= ends[i]!)
       })
     },
+    reset: () =>
+      database.query(
+        'truncate effect, tidemark.consumer_position, tidemark.inbox, tidemark.parked_key, tidemark.parked_msg, tidemark.dead_letter cascade',
+      ),
     effects: () => database.query('select id, key, n from effect order by place'),
     rows: (text, params) => database.query(text, params),
   }
