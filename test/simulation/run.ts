@@ -20,9 +20,11 @@ const options: SimulationOptions = values.plan === undefined ? {} : { plan: JSON
 const first = Number(values.from)
 const started = performance.now()
 const totals = new Map<string, number>()
+const showsProgress = process.stderr.isTTY && !values.trace
 let messages = 0
 let calls = 0
 for (let seed = first; seed < first + Number(values.seeds); seed++) {
+  if (showsProgress) process.stderr.write(`\r${seed - first} of ${values.seeds}`)
   const result = await simulate(seed, options)
   messages += result.messages
   calls += result.trace.length
@@ -37,5 +39,6 @@ for (let seed = first; seed < first + Number(values.seeds); seed++) {
   process.exitCode = 1
   break
 }
+if (showsProgress) process.stderr.write('\r\x1b[K')
 console.log([...totals].map(([what, count]) => `${what}: ${count}`).join(', '))
 console.log(`${messages} messages, ${calls} calls, ${((performance.now() - started) / 1000).toFixed(1)} s`)
