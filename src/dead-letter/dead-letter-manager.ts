@@ -1,4 +1,5 @@
 import { TidemarkError } from '../errors.ts'
+import { sideBySide } from '../internal/side-by-side.ts'
 import type { EventDefinition } from '../message/event.ts'
 import type { Audit } from '../operation/audit.ts'
 import { type RedriveHorizon, beyondHorizon, beyondHorizonReason } from './beyond-horizon.ts'
@@ -171,16 +172,12 @@ export class DeadLetterManager {
     )
     let replayed = 0
     const keys = byKey(chosen.filter(({ id }) => !beyond.has(id)))
-    const worker = async (): Promise<void> => {
-      // One iterator for all: each takes the next key that nobody has.
-      for (const letters of keys) {
-        for (let from = 0; from < letters.length; from += mostAtOnce) {
-          const outcomes = await store.redrive(letters.slice(from, from + mostAtOnce), by)
-          replayed += outcomes.filter(({ outcome }) => outcome === 'redriven').length
-        }
+    await sideBySide(keys, keysAtOnce, async (letters) => {
+      for (let from = 0; from < letters.length; from += mostAtOnce) {
+        const outcomes = await store.redrive(letters.slice(from, from + mostAtOnce), by)
+        replayed += outcomes.filter(({ outcome }) => outcome === 'redriven').length
       }
-    }
-    await Promise.all(Array.from({ length: keysAtOnce }, worker))
+    })
     return replayed
   }
 

@@ -1,4 +1,5 @@
 import { TidemarkError } from '../errors.ts'
+import { sideBySide } from '../internal/side-by-side.ts'
 import type { EventDefinition } from '../message/event.ts'
 import type { IdempotentKind, StepContext } from '../operation/kind.ts'
 import type { FrozenItem, Item, ItemResult, Operation, Params, Plan } from '../operation/operation.ts'
@@ -62,7 +63,7 @@ export function redriveKind({ store, definitions = () => [], horizon }: RedriveK
     async *freeze(operation) {
       yield* freeze(await store(), operation)
     },
-    step: async (items, context) => redriveItems(await store(), items, { ...context, horizon }),
+    step: async (items, context) => redriveItems(await store(), items, { ...context, horizon, guards: checkParams(context.operation.params) }),
     look: async (items) => look(await store(), items),
   }
 }
@@ -126,6 +127,7 @@ interface Frozen {
 /** With what a redrive needs besides. */
 interface RedriveContext extends StepContext {
   readonly horizon: RedriveHorizon | undefined
+  readonly guards: Pick<Required<RedriveParams>, 'maxRedrives' | 'force'>
 }
 
 async function redriveItems(store: DeadLetterStore, items: readonly Item[], context: RedriveContext): Promise<readonly ItemResult[]> {
@@ -149,9 +151,9 @@ async function redriveItems(store: DeadLetterStore, items: readonly Item[], cont
 function forgotten(
   store: DeadLetterStore,
   letters: readonly Letter[],
-  { operation, horizon }: RedriveContext,
+  { guards, horizon }: RedriveContext,
 ): Promise<ReadonlySet<number>> {
-  if (horizon === undefined || checkParams(operation.params).force) return Promise.resolve(new Set<number>())
+  if (horizon === undefined || guards.force) return Promise.resolve(new Set<number>())
   return beyondHorizon(
     store,
     letters.filter(({ state }) => state === 'dead'),
@@ -164,12 +166,11 @@ async function withoutRedrive(
   store: DeadLetterStore,
   { place, id, version }: Frozen,
   letter: Letter | undefined,
-  { operation }: StepContext,
+  { operation, guards }: RedriveContext,
 ): Promise<ItemResult | null> {
   if (letter === undefined) return { place, outcome: 'skipped', reason: refusals.unknown }
   if (letter.state === 'dead' && letter.version === version) {
-    const { maxRedrives: most, force } = checkParams(operation.params)
-    if (force || letter.redrives < most) return null
+    if (guards.force || letter.redrives < guards.maxRedrives) return null
     return { place, outcome: 'skipped', reason: `it was redriven ${letter.redrives} times before; force it if that is meant.` }
   }
   // A process that died after the redrive, and before it could note it, was at this very step.
@@ -186,14 +187,10 @@ async function redriveKeys(
   context: StepContext,
 ): Promise<readonly ItemResult[]> {
   const results: ItemResult[] = []
-  let next = 0
-  const worker = async (): Promise<void> => {
-    while (next < keys.length) {
-      context.signal.throwIfAborted()
-      results.push(...(await redriveKey(store, keys[next++]!, context)))
-    }
-  }
-  await Promise.all(Array.from({ length: Math.min(keysAtOnce, keys.length) }, worker))
+  await sideBySide(keys, keysAtOnce, async (letters) => {
+    context.signal.throwIfAborted()
+    results.push(...(await redriveKey(store, letters, context)))
+  })
   return results
 }
 
