@@ -63,7 +63,8 @@ export function redriveKind({ store, definitions = () => [], horizon }: RedriveK
     async *freeze(operation) {
       yield* freeze(await store(), operation)
     },
-    step: async (items, context) => redriveItems(await store(), items, { ...context, horizon, guards: checkParams(context.operation.params) }),
+    step: async (items, context) =>
+      redriveItems(await store(), items, { ...context, horizon, guards: checkParams(context.operation.params) }),
     look: async (items) => look(await store(), items),
   }
 }
@@ -148,11 +149,7 @@ async function redriveItems(store: DeadLetterStore, items: readonly Item[], cont
 }
 
 /** Letters that only somebody by name may redrive. */
-function forgotten(
-  store: DeadLetterStore,
-  letters: readonly Letter[],
-  { guards, horizon }: RedriveContext,
-): Promise<ReadonlySet<number>> {
+function forgotten(store: DeadLetterStore, letters: readonly Letter[], { guards, horizon }: RedriveContext): Promise<ReadonlySet<number>> {
   if (horizon === undefined || guards.force) return Promise.resolve(new Set<number>())
   return beyondHorizon(
     store,

@@ -17,13 +17,14 @@ import type {
   RedriveLetter,
   RedriveOutcome,
 } from '../../dead-letter/port.ts'
-import { redriveRefusal } from '../../dead-letter/redrive-refusal.ts'
+import { type LockedLetter, redriveOutcomes } from '../../dead-letter/redrive-refusal.ts'
 import { TidemarkError } from '../../errors.ts'
 import { laneLock } from './memory-batch.ts'
 import { type MemoryConsumerTables, type ParkedMessage, keyLock } from './memory-consumer-tables.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import { matchesFilter } from './memory-letter-filter.ts'
 import { type LetterLife, allLetters, letterById, newLife } from './memory-letters.ts'
+import { blockIfDead, queueOf } from './memory-parked.ts'
 import type { MemoryTransaction } from './memory-transaction.ts'
 
 /** The dead letters of a memory database, with the locks of the one in Postgres. */
@@ -37,11 +38,11 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
   }
 
   async list(filter: LetterFilter, { limit = 50, after }: { limit?: number; after?: string } = {}): Promise<LetterPage> {
-    const found = this.#found(filter)
-    const from = after === undefined ? 0 : found.findIndex(({ id }) => String(id) === after) + 1
-    const page = found.slice(from, from + limit)
-    const isMore = found.length > from + limit
-    return { letters: page.map(withoutContent), next: isMore ? String(page.at(-1)!.id) : null }
+    const place = after === undefined ? null : placeInList(after)
+    const found = this.#found(filter).filter((letter) => place === null || newestFirst(place, letter) < 0)
+    const page = found.slice(0, limit)
+    const last = found.length > limit ? page.at(-1) : undefined
+    return { letters: page.map(withoutContent), next: last === undefined ? null : `${last.id}@${last.diedAt.getTime()}` }
   }
 
   async get(id: number): Promise<LetterDetail | null> {
@@ -108,7 +109,9 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
           const ended = { state: 'discarded', endedAt: this.#now(), endedBy: actor, endReason: reason } as const
           this.#alter(tx, id, ended, this.#event(actor, 'discarded', reason))
           const key = keyOf(letter)
-          tx.stage(() => this.#setQueue(letter, key, (queue) => queue.filter(({ record }) => record.offset !== letter.offset)))
+          tx.stage(() =>
+            this.#setQueue(letter, key, (queue) => queue.filter(({ record, dead }) => !dead || record.offset !== letter.offset)),
+          )
         }
       }
     })
@@ -120,7 +123,7 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     }
     const asked = options.version === undefined ? { id } : { id, version: options.version }
     const [outcome] = await this.#redrive([asked], options, content)
-    if (outcome!.outcome === 'redriven') return this.get(id)
+    if (outcome!.outcome === 'redriven') return withoutContent(letterById(this.#tables, id)!)
     if (outcome!.reason === 'unknown') return null
     throw redriveConflict(id, outcome!.reason)
   }
@@ -171,13 +174,11 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     await tx.lock(keyLock(lane, key))
     await this.#database.step('redrive: letters', tx)
     for (const id of letters.map((one) => one.id).sort((a, b) => a - b)) await tx.lock(letterLock(id))
-    const outcomes = letters.map((asked): RedriveOutcome => {
-      const letter = letterById(this.#tables, asked.id)
-      const seen = letter === null ? undefined : { ...letter, archived: letter.archivedAt !== null }
-      const refusal = redriveRefusal(asked, seen, position.nextOffset)
-      if (refusal !== null) return { id: asked.id, outcome: 'refused', reason: refusal }
-      return { id: asked.id, outcome: 'redriven', version: letter!.version + (content === null ? 1 : 2) }
-    })
+    const find = (id: number): LockedLetter | undefined => {
+      const letter = letterById(this.#tables, id)
+      return letter === null ? undefined : { ...letter, archived: letter.archivedAt !== null }
+    }
+    const outcomes = redriveOutcomes(letters, find, { nextOffset: position.nextOffset, changes: content === null ? 1 : 2 })
     const going = outcomes.flatMap(({ id, outcome }) => (outcome === 'redriven' ? [letterById(this.#tables, id)!] : []))
     if (going.length === 0) return outcomes
     tx.stage(() => this.#tables.setLane(lane, { ...this.#tables.lane(lane)!, holds: position.holds + 1 }))
@@ -240,12 +241,20 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     })
   }
 
+  /** What was noted of the head's failures goes with that head alone; a lease stays with whoever has it. */
   #setQueue(place: PartitionRef, key: string, change: (queue: readonly ParkedMessage[]) => readonly ParkedMessage[]): void {
     const { parked, states } = this.#tables.partition(place)!
-    states.delete(key)
-    const queue = [...change(parked.get(key) ?? [])].sort((a, b) => a.record.offset - b.record.offset)
-    if (queue.length === 0) parked.delete(key)
-    else parked.set(key, queue)
+    const before = queueOf(this.#tables, place, key)
+    const queue = [...change(before)].sort((a, b) => a.record.offset - b.record.offset)
+    const [head] = queue
+    if (head === undefined) {
+      states.delete(key)
+      parked.delete(key)
+      return
+    }
+    parked.set(key, queue)
+    if (head !== before[0]) this.#tables.note(place, key, { attempts: 0, failures: [], crashes: 0, nextAttemptAt: 0 })
+    blockIfDead(this.#tables, place, key)
   }
 
   #life(id: number): LetterLife {
@@ -262,9 +271,23 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
 
   /** Newest first. */
   #found(filter: LetterFilter): LetterDetail[] {
-    const found = allLetters(this.#tables).filter((letter) => matchesFilter(letter, filter))
-    return found.sort((a, b) => b.diedAt.getTime() - a.diedAt.getTime() || b.id - a.id)
+    return allLetters(this.#tables)
+      .filter((letter) => matchesFilter(letter, filter))
+      .sort(newestFirst)
   }
+}
+
+type PlaceInList = Pick<Letter, 'id' | 'diedAt'>
+
+function newestFirst(a: PlaceInList, b: PlaceInList): number {
+  return b.diedAt.getTime() - a.diedAt.getTime() || b.id - a.id
+}
+
+/** `<id>@<time>`, as `list` gave it. */
+function placeInList(after: string): PlaceInList {
+  const [, id, diedAt] = /^(\d+)@(\d+)$/.exec(after) ?? []
+  if (id !== undefined && diedAt !== undefined) return { id: Number(id), diedAt: new Date(Number(diedAt)) }
+  throw new TidemarkError('INPUT_INVALID', 'Expected the mark that the page before gave as `next`.')
 }
 
 function placeOf({ group, topic, topicId, partition }: Letter): PartitionRef {

@@ -15,7 +15,6 @@ import type {
   RedriveOutcome,
 } from '../../dead-letter/port.ts'
 import { TidemarkError } from '../../errors.ts'
-import type { Row } from '../../message/transaction.ts'
 import { type PostgresDatabase, commit, rollBack } from './database.ts'
 import { groupLettersOf, letterDetailOf, letterGroupOf, letterOf, letterRefOf } from './dead-letter-rows.ts'
 import { letterTransaction } from './letter-transaction.ts'
@@ -143,7 +142,9 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
       if (outcome!.reason === 'unknown') return null
       throw redriveConflict(id, outcome!.reason)
     }
-    return this.get(id)
+    // Without the payload: what was just made of it is not asked for.
+    const { letters } = await this.list({ ids: [id], states: ['dead', 'redriven', 'discarded'], archived: 'any' })
+    return letters[0] ?? null
   }
 
   #editing(id: number, content: LetterContent, options: ChangeOptions): Statement[] {
@@ -192,7 +193,8 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
       const row = locked!.rows[0]
       if (row === undefined) return { end: 'undo', result: null }
       requireChangeable(letterOf(row), 'discard', options)
-      const waits = queued!.rows[0] as Row | undefined
+      // One that came again from the log waits there alive, and stays.
+      const waits = queued!.rows.find(({ dead }) => dead === true)
       const results = await commit(session, [
         ...(waits === undefined
           ? []

@@ -2,7 +2,7 @@ import { laneOf } from '../../consumer/lane-of.ts'
 import type { LetterState } from '../../dead-letter/letter.ts'
 import { parkedKeyOf } from '../../consumer/parked-key.ts'
 import type { RedriveLetter, RedriveOutcome } from '../../dead-letter/port.ts'
-import { type LockedLetter, redriveRefusal } from '../../dead-letter/redrive-refusal.ts'
+import { type LockedLetter, redriveOutcomes } from '../../dead-letter/redrive-refusal.ts'
 import { TidemarkError } from '../../errors.ts'
 import { crashPoint, crashPointsArmed } from '../../internal/crash-point.ts'
 import type { Row } from '../../message/transaction.ts'
@@ -106,12 +106,8 @@ async function carryOut(
   { letters, actor, reason, before }: Redrive,
   { nextOffset, letters: found, queued }: UnderLocks,
 ): Promise<{ readonly end: 'undo' | 'committed'; readonly result: readonly RedriveOutcome[] }> {
-  const outcomes = letters.map((asked): RedriveOutcome => {
-    const letter = found.get(asked.id)
-    const refusal = redriveRefusal(asked, letter, nextOffset!)
-    if (refusal !== null) return { id: asked.id, outcome: 'refused', reason: refusal }
-    return { id: asked.id, outcome: 'redriven', version: letter!.version + 1 }
-  })
+  const changes = before === undefined ? 1 : 2
+  const outcomes = redriveOutcomes(letters, (id) => found.get(id), { nextOffset: nextOffset!, changes })
   const ids = outcomes.flatMap(({ id, outcome }) => (outcome === 'redriven' ? [id] : []))
   // Nothing to do, so nothing is left of the locks: no raised count of holds, no key without messages.
   if (ids.length === 0) return { end: 'undo', result: outcomes }
@@ -122,18 +118,14 @@ async function carryOut(
   }, 0)
   const put = going.map(({ offset }) => offset)
   const messages = put.filter((offset) => !queued.has(offset)).length
-  const results = await commit(session, [
+  await commit(session, [
     ...prepared.statements,
     requeueLetters(schema, key, ids),
     settleKey(schema, key, { messages, bytes, put }),
     markRedriven(schema, ids),
     noteEvents(schema, ids, actor, 'redriven', reason),
   ])
-  const versions = new Map(results.at(-3)!.rows.map((row) => [Number(row['id']), Number(row['version'])]))
-  return {
-    end: 'committed',
-    result: outcomes.map((one) => (one.outcome === 'redriven' ? { ...one, version: versions.get(one.id)! } : one)),
-  }
+  return { end: 'committed', result: outcomes }
 }
 
 /** The one key they all have. Rows of `findLetters`. */

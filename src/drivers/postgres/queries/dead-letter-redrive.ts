@@ -64,7 +64,7 @@ from ${schema}.dead_letter d where d.id = any($1::bigint[]) order by d.id for up
 /** Which of these offsets wait behind the key, with their bytes as `parked_key.bytes` counts them. After the key's lock. */
 export function queuedOffsets(schema: string, key: LetterKey, offsets: readonly number[]): Statement {
   return {
-    text: `select m.log_offset, m.bytes
+    text: `select m.log_offset, m.bytes, m.dead
 from ${schema}.parked_msg m where ${ofKey('m')} and m.log_offset = any($5::bigint[])`,
     params: [...keyParams(key), offsets],
   }
@@ -128,7 +128,7 @@ export function releaseKeyIfEmpty(schema: string, key: LetterKey): Statement {
 export function markRedriven(schema: string, ids: readonly number[]): Statement {
   return {
     text: `update ${schema}.dead_letter d set state = 'redriven', redrives = d.redrives + 1, version = d.version + 1,
-  ended_at = null, ended_by = null, end_reason = null where d.id = any($1::bigint[]) returning d.id, d.version`,
+  ended_at = null, ended_by = null, end_reason = null where d.id = any($1::bigint[])`,
     params: [ids],
   }
 }
