@@ -1,3 +1,4 @@
+import { TidemarkError } from '../errors.ts'
 import { type InboxState, type InboxStore, isWithinHorizon } from '../inbox/index.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
 import type { Letter } from './letter.ts'
@@ -26,6 +27,11 @@ export async function beyondHorizon(
     if (record !== undefined && !isWithinHorizon(record, { ...envelope, rememberedSince: state.rememberedSince })) beyond.add(id)
   }
   return beyond
+}
+
+/** `HORIZON_EXCEEDED`, for a letter that was to be given back by itself. */
+export function horizonExceeded(id: number): TidemarkError {
+  return new TidemarkError('HORIZON_EXCEEDED', `The dead letter ${id} was not given back: ${beyondHorizonReason}`, { details: { id } })
 }
 
 /** Said of a letter that was left alone. */

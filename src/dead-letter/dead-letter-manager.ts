@@ -2,7 +2,7 @@ import { TidemarkError } from '../errors.ts'
 import { sideBySide } from '../internal/side-by-side.ts'
 import type { EventDefinition } from '../message/event.ts'
 import type { Audit } from '../operation/audit.ts'
-import { type RedriveHorizon, beyondHorizon, beyondHorizonReason } from './beyond-horizon.ts'
+import { type RedriveHorizon, beyondHorizon, horizonExceeded } from './beyond-horizon.ts'
 import { redriveConflict, unknownLetter } from './conflict.ts'
 import { type DeadLetterMessage, deadLetterMessage } from './dead-letter-message.ts'
 import { type EditOptions, editLetter } from './edit-letter.ts'
@@ -24,8 +24,9 @@ export interface ReplayFilter extends LetterFilter {
   readonly eventType?: string
 }
 
-/** `actor`: @default that of the manager. */
-export type ManagerEditOptions<Definition extends EventDefinition> = Omit<EditOptions<Definition>, 'actor'> & { readonly actor?: string }
+/** `actor`: @default that of the manager. `force`: as for a replay, where it is redriven. */
+export type ManagerEditOptions<Definition extends EventDefinition> = Omit<EditOptions<Definition>, 'actor'> &
+  Pick<ReplayOptions, 'actor' | 'force'>
 
 export interface DeadLetterManagerOptions {
   readonly store: () => Promise<DeadLetterStore>
@@ -107,10 +108,7 @@ export class DeadLetterManager {
     const store = await this.#store()
     const found = await idOf(store, id)
     if (found === null) throw unknownLetter(id)
-    if ((await this.#beyondHorizon(store, [found], options)).has(found))
-      throw new TidemarkError('HORIZON_EXCEEDED', `The dead letter ${found} was not given back: ${beyondHorizonReason}`, {
-        details: { id: found },
-      })
+    if ((await this.#beyondHorizon(store, [found], options)).has(found)) throw horizonExceeded(found)
     const by = this.#by(options)
     await this.#audited('redrive', found, by, async () => {
       const [outcome] = await store.redrive([{ id: found }], by)
@@ -121,14 +119,17 @@ export class DeadLetterManager {
 
   /**
    * Changes the message, if a handler of the event could take it then, and gives it back in the same transaction where `redrive` says so; see
-   * `editLetter` for what it rejects with.
+   * `editLetter` for what it rejects with. With `redrive` it must be allowed to do both, and rejects as `replay` does.
    */
   async edit<Definition extends EventDefinition>(id: number | string, options: ManagerEditOptions<Definition>): Promise<Letter> {
     const store = await this.#store()
     const found = await idOf(store, id)
     if (found === null) throw unknownLetter(id)
     const by = this.#by(options)
-    return this.#audited('edit', found, by, () => editLetter(store, found, { ...options, ...by }))
+    const edit = (): Promise<Letter> => this.#audited('edit', found, by, () => editLetter(store, found, { ...options, ...by }))
+    if (options.redrive !== true) return edit()
+    if ((await this.#beyondHorizon(store, [found], options)).has(found)) throw horizonExceeded(found)
+    return this.#audited('redrive', found, by, edit)
   }
 
   /** Gives a message up for good, by name; those behind it go on. Rejects as `replay` does. */

@@ -31,6 +31,10 @@ export async function editLetter<Definition extends EventDefinition>(
   options: EditOptions<Definition>,
 ): Promise<Letter> {
   const { event, actor, reason, redrive = false } = options
+  if ((options.data === undefined) === (options.content === undefined)) {
+    const came = options.data === undefined ? 'neither' : 'both'
+    throw new TidemarkError('INPUT_INVALID', `An edit takes data or content; got ${came}.`)
+  }
   const letter = await store.get(id)
   if (letter === null) throw unknownLetter(id)
   const content = options.content ?? (await contentOf(letter, event, options.data))
@@ -53,7 +57,6 @@ async function requireReadable(before: LogRecord, after: LogRecord, event: Event
 
 /** Data in the place of the record's value. */
 async function contentOf(letter: LetterDetail, event: EventDefinition, data: unknown): Promise<LetterContent> {
-  if (data === undefined) throw new TidemarkError('INPUT_INVALID', 'An edit takes data or content; got neither.')
   if (readEnvelope(letter.record).parsed !== undefined) {
     throw new TidemarkError('INPUT_INVALID', `The message of the dead letter ${letter.id} carries its data within an envelope of JSON.`, {
       remedy: 'Give the whole value as content instead of data.',

@@ -1,8 +1,10 @@
 import { TidemarkError } from '../errors.ts'
 import type { Params } from '../operation/operation.ts'
+import { letterStates } from './letter.ts'
 import type { LetterFilter } from './port.ts'
 
 const lists = ['messageIds', 'groups', 'states', 'types', 'errorClasses', 'fingerprints', 'topics', 'keys', 'handlers'] as const
+const states: readonly unknown[] = letterStates
 const known = new Set<string>([...lists, 'ids', 'assignee', 'text', 'inPayload', 'headers', 'diedFrom', 'diedBefore', 'archived'])
 
 /** A filter as JSON, for an operation to keep: times as ISO 8601. */
@@ -18,7 +20,22 @@ export function filterFromParams(params: unknown): LetterFilter {
   for (const name of lists)
     if (given[name] !== undefined && !isListOf(given[name], 'string')) throw invalid(`${name}: a list of texts`, given[name])
   if (given['ids'] !== undefined && !isListOf(given['ids'], 'number')) throw invalid('ids: a list of numbers', given['ids'])
+  for (const [name, expected, fits] of others)
+    if (given[name] !== undefined && !fits(given[name])) throw invalid(`${name}: ${expected}`, given[name])
   return { ...(given as LetterFilter), ...timeOf(given, 'diedFrom'), ...timeOf(given, 'diedBefore') }
+}
+
+const others: readonly (readonly [name: string, expected: string, fits: (value: unknown) => boolean])[] = [
+  ['states', 'of dead, redriven, discarded', (value) => Array.isArray(value) && value.every((one) => states.includes(one))],
+  ['assignee', 'a text or null', (value) => value === null || typeof value === 'string'],
+  ['text', 'a text', (value) => typeof value === 'string'],
+  ['inPayload', 'true or false', (value) => typeof value === 'boolean'],
+  ['headers', 'texts by name', isRecordOfTexts],
+  ['archived', 'true, false or any', (value) => value === 'any' || typeof value === 'boolean'],
+]
+
+function isRecordOfTexts(value: unknown): boolean {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) && isListOf(Object.values(value), 'string')
 }
 
 function timeOf(given: Readonly<Record<string, unknown>>, name: 'diedFrom' | 'diedBefore'): Partial<LetterFilter> {

@@ -4,6 +4,8 @@ import type { LogRecord } from '../message/port.ts'
 /** `redriven`: it waits to be handled again, or was (`endedAt`). `discarded`: a named person has ended it. */
 export type LetterState = 'dead' | 'redriven' | 'discarded'
 
+export const letterStates: readonly LetterState[] = ['dead', 'redriven', 'discarded']
+
 /** A dead letter as lists show it: everything but the payload, the headers and the stack. */
 export interface Letter {
   readonly id: number

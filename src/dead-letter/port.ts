@@ -1,5 +1,5 @@
 import type { Header } from '../message/port.ts'
-import type { Letter, LetterDetail, LetterGroup, LetterState } from './letter.ts'
+import { type Letter, type LetterDetail, type LetterGroup, type LetterState, letterStates } from './letter.ts'
 
 /**
  * What the dead letters need of the service's database. The consumer writes them (`ConsumerStore`); here they are looked at, changed and redriven.
@@ -36,6 +36,9 @@ export interface LetterFilter {
   /** @default false */
   readonly archived?: boolean | 'any'
 }
+
+/** Whatever became of it: for whoever names letters some other way. */
+export const anyLetter: Pick<LetterFilter, 'states' | 'archived'> = { states: letterStates, archived: 'any' }
 
 export interface LetterPage {
   readonly letters: readonly Letter[]

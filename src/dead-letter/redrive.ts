@@ -7,7 +7,7 @@ import { type RedriveHorizon, beyondHorizon, beyondHorizonReason } from './beyon
 import { refusals } from './conflict.ts'
 import type { Letter, LetterDetail } from './letter.ts'
 import { filterFromParams, filterToParams } from './letter-filter.ts'
-import type { DeadLetterStore, LetterFilter, RedriveLetter } from './port.ts'
+import { type DeadLetterStore, type LetterFilter, type RedriveLetter, anyLetter } from './port.ts'
 import { schemaProblem } from './schema-problem.ts'
 
 /** A letter that was redriven so often is left alone, unless that is forced by name. */
@@ -224,7 +224,6 @@ async function look(store: DeadLetterStore, items: readonly Item[]): Promise<rea
 
 async function lettersOf(store: DeadLetterStore, letters: readonly { readonly id: number }[]): Promise<ReadonlyMap<number, Letter>> {
   const ids = letters.map(({ id }) => id)
-  const all: LetterFilter = { ids, states: ['dead', 'redriven', 'discarded'], archived: 'any' }
-  const found = await store.list(all, { limit: ids.length })
+  const found = await store.list({ ids, ...anyLetter }, { limit: ids.length })
   return new Map(found.letters.map((letter) => [letter.id, letter]))
 }

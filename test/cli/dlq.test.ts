@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Writable } from 'node:stream'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { commands, main } from '../../src/cli/main.ts'
 import { PostgresAlertStore } from '../../src/drivers/postgres/index.ts'
@@ -216,7 +217,14 @@ describe('edit', () => {
     const id = String(ids[0])
     await writeFile(value, 'anything')
     expect((await run('edit', id, '--value', value, '--yes')).stderr).toContain('--unchecked')
-    expect((await run('edit', id, '--value', value, '--unchecked', '--redrive', '--yes')).stdout).toContain('Edited and redriven')
+    const { letter } = await json('edit', id, '--value', value, '--unchecked', '--redrive', '--yes')
+    expect(letter).toMatchObject({ id: ids[0], state: 'redriven', edits: 1 })
+    // What the list of letters has, and no payload.
+    expect(Object.keys(letter as object)).toEqual(Object.keys((await store.list({ states: ['redriven'] })).letters[0]!))
+    expect(await rows(`select verb from tidemark.audit_log order by id desc limit 2`)).toEqual([
+      { verb: 'dead-letter.redrive' },
+      { verb: 'dead-letter.edit' },
+    ])
     expect(await rows('select value, dead from tidemark.parked_msg')).toEqual([{ value: Buffer.from('anything'), dead: false }])
   })
 })
@@ -233,4 +241,21 @@ test('export writes every letter with its payload as a JSON line, to a file for 
   const { stdout, stderr } = await run('export', '--key', 'skipped')
   expect(JSON.parse(stdout)).toMatchObject({ id: ids[1], value: '{"n":1}' })
   expect(stderr).toContain('Exported 1')
+})
+
+test('an export waits for whoever reads it: no more than one line is ever held back', async () => {
+  let held = 0
+  const lines: string[] = []
+  const slow: Writable = new Writable({
+    highWaterMark: 1,
+    decodeStrings: false,
+    write(line: string, _encoding, done) {
+      held = Math.max(held, slow.writableLength - line.length)
+      lines.push(line)
+      setImmediate(done)
+    },
+  })
+  const io = { stdout: slow, stderr: { write: () => true }, env: { DATABASE_URL: url }, user: 'tester' }
+  expect(await main(['dlq', 'export', '--group', group], io)).toBe(0)
+  expect([lines.length, held]).toEqual([3, 0])
 })

@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { beyondHorizon, horizonExceeded } from '../../dead-letter/beyond-horizon.ts'
 import { type Letter, type LetterContent, type LetterDetail, editLetter, schemaProblem } from '../../dead-letter/index.ts'
 import type { EventDefinition } from '../../message/event.ts'
 import type { Header } from '../../message/port.ts'
@@ -24,6 +25,7 @@ export const dlqEditCommand: Command = {
     unchecked: { type: 'boolean', help: 'Do without a schema' },
     seen: { type: 'string', value: 'VERSION', help: 'The version you looked at; another one is a conflict (default: the present one)' },
     redrive: { type: 'boolean', help: 'Give it back to its consumer in the same transaction' },
+    force: { type: 'boolean', help: 'Give it back even where the inbox may have forgotten a copy of it' },
   },
   run: async (context) => {
     const id = oneIdOf(context, 'dlq edit')
@@ -38,11 +40,21 @@ export const dlqEditCommand: Command = {
         return { json: { dryRun: true, id }, text: `Would edit the dead letter ${id}.` }
       }
       requireYes(context, `This changes the message of the dead letter ${id}.`)
-      const edited = await audited(desk, 'edit', id, () => edit(desk, letter, content, event, version, context.flags.redrive === true))
+      const redrive = context.flags.redrive === true
+      const work = (): Promise<Letter> => audited(desk, 'edit', id, () => edit(desk, letter, content, event, version, redrive))
+      const edited = await (redrive ? redriven(context, desk, letter, work) : work())
       const done = edited.state === 'redriven' ? 'Edited and redriven' : 'Edited'
       return { json: { letter: letterJson(edited) }, text: `${done}: ${id}, version ${edited.version}` }
     })
   },
+}
+
+/** It is kept as a redrive, too, and asks what a redrive asks. */
+async function redriven(context: CommandContext, desk: LetterDesk, letter: LetterDetail, work: () => Promise<Letter>): Promise<Letter> {
+  const { store, horizon } = desk
+  const { id } = letter
+  if (context.flags.force !== true && (await beyondHorizon(store, [letter], horizon)).has(id)) throw horizonExceeded(id)
+  return audited(desk, 'redrive', id, work)
 }
 
 async function edit(

@@ -1,3 +1,4 @@
+import { EventEmitter, once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { finished } from 'node:stream/promises'
 import type { LetterFilter } from '../../dead-letter/index.ts'
@@ -23,7 +24,10 @@ export const dlqExportCommand: Command = {
 }
 
 async function toStdout({ io, note }: CommandContext, desk: LetterDesk, filter: LetterFilter): Promise<CommandResult> {
-  const count = await exported(desk, filter, async (line) => void io.stdout.write(line))
+  const count = await exported(desk, filter, async (line) => {
+    // Whoever reads may be slower than the database: what is not taken yet must not pile up here.
+    if (io.stdout.write(line) === false && io.stdout instanceof EventEmitter) await once(io.stdout, 'drain')
+  })
   note(`Exported ${count} dead letter(s).`)
   return { json: { exported: count }, text: '', written: true }
 }

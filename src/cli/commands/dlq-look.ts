@@ -1,4 +1,5 @@
 import { type LetterFilter, DeadLetterManager } from '../../dead-letter/index.ts'
+import { anyLetter } from '../../dead-letter/port.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { filterFlags, filterOf } from '../dead-letter/filter-flags.ts'
 import { type LetterDesk, actorFlags, found, oneIdOf, withLetters } from '../dead-letter/letter-desk.ts'
@@ -66,8 +67,7 @@ export const dlqSearchCommand: Command = {
   run: (context) => {
     if (context.args.length !== 1) throw new UsageError('dlq search takes one TEXT; put it in quotes.')
     const filter: LetterFilter = {
-      states: ['dead', 'redriven', 'discarded'],
-      archived: 'any',
+      ...anyLetter,
       ...filterOf(context.flags, Date.now()),
       text: context.args[0]!,
     }

@@ -1,4 +1,5 @@
 import type { LetterFilter, LetterState } from '../../dead-letter/index.ts'
+import { letterStates } from '../../dead-letter/letter.ts'
 import { type FlagSpec, type Flags, UsageError } from '../command.ts'
 
 /** Which letters: the same flags for every command that takes a filter. */
@@ -44,8 +45,6 @@ export function filterOf(flags: Flags, now: number): LetterFilter {
   }
 }
 
-const allStates: readonly LetterState[] = ['dead', 'redriven', 'discarded']
-
 type ListName = 'groups' | 'types' | 'errorClasses' | 'fingerprints' | 'topics' | 'messageIds' | 'handlers'
 
 function listed(name: ListName, flag: string | boolean | undefined): LetterFilter {
@@ -54,9 +53,9 @@ function listed(name: ListName, flag: string | boolean | undefined): LetterFilte
 }
 
 function statesOf(flag: string): readonly LetterState[] {
-  if (flag === 'all') return allStates
+  if (flag === 'all') return letterStates
   return flag.split(',').map((one) => {
-    const state = allStates.find((known) => known === one.trim())
+    const state = letterStates.find((known) => known === one.trim())
     if (state === undefined) throw new UsageError(`--state: expected dead, redriven, discarded or all, got ${JSON.stringify(one)}.`)
     return state
   })

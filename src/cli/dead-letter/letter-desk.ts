@@ -1,6 +1,7 @@
-import type { AlertStore, DeadLetterStore } from '../../dead-letter/index.ts'
+import type { AlertStore, DeadLetterStore, RedriveHorizon } from '../../dead-letter/index.ts'
 import { PostgresAlertStore } from '../../drivers/postgres/postgres-alert-store.ts'
 import { PostgresDeadLetterStore } from '../../drivers/postgres/postgres-dead-letter-store.ts'
+import { PostgresInboxStore } from '../../drivers/postgres/postgres-inbox-store.ts'
 import { PostgresOperationStore } from '../../drivers/postgres/postgres-operation-store.ts'
 import { TidemarkError } from '../../errors.ts'
 import { Audit } from '../../operation/index.ts'
@@ -18,6 +19,7 @@ export interface LetterDesk {
   readonly store: DeadLetterStore
   readonly alerts: AlertStore
   readonly audit: Audit
+  readonly horizon: RedriveHorizon
   /** Who does it, and why, as the changes of the store take it. */
   readonly by: { readonly actor: string; readonly reason?: string }
 }
@@ -31,6 +33,7 @@ export function withLetters<T>(context: CommandContext, work: (desk: LetterDesk)
       store: new PostgresDeadLetterStore({ database, schema }),
       alerts: new PostgresAlertStore({ database, schema }),
       audit: new Audit({ store: new PostgresOperationStore({ database, schema }), origin: 'cli' }),
+      horizon: { inbox: () => Promise.resolve(new PostgresInboxStore({ database, schema })) },
       by,
     }),
   )

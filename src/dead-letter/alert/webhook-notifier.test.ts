@@ -79,4 +79,6 @@ test('a hook that never answers well is given up after its tries, and the error 
 test('a URL that is none is refused at once, and not shown', () => {
   expect(() => webhookNotifier({ url: 'ftp://secret' })).toThrow(/https:/)
   expect(() => webhookNotifier({ url: 'secret words' })).not.toThrow(/secret/)
+  // fetch takes none of these, and would fail for ever.
+  expect(() => webhookNotifier({ url: 'https://user:secret@example.com/' })).toThrow(/without a user and a password/)
 })

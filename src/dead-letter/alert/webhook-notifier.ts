@@ -58,6 +58,11 @@ async function tried(url: URL, headers: Readonly<Record<string, string>>, body: 
 
 function checkedUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : null
+  if (url !== null && (url.username !== '' || url.password !== '')) {
+    throw new TidemarkError('CONFIG_INVALID', 'webhookNotifier: expected a URL without a user and a password.', {
+      remedy: 'Pass them as a header: headers: { authorization: … }.',
+    })
+  }
   if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url
   throw new TidemarkError('CONFIG_INVALID', 'webhookNotifier: expected a URL that begins with https:// or http://.')
 }

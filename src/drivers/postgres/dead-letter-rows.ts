@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
-import type { FailedAttempt } from '../../consumer/port.ts'
 import type { Letter, LetterDetail, LetterEdit, LetterEvent, LetterGroup, LetterState } from '../../dead-letter/letter.ts'
 import type { GroupLetters, LetterRef } from '../../dead-letter/port.ts'
-import type { Header } from '../../message/port.ts'
 import type { Row } from '../../message/transaction.ts'
+import { attemptsFromJson, headersFromJson } from './queries/record-columns.ts'
 
 /** A row of `letterColumns`. */
 export function letterOf(row: Row): Letter {
@@ -48,20 +47,12 @@ export function letterDetailOf(row: Row, edits: readonly Row[], events: readonly
   const value = row['value'] as Buffer | null
   return {
     ...letter,
-    record: { topic, partition, offset, timestamp, key, value, headers: headersOf(row['headers']) },
+    record: { topic, partition, offset, timestamp, key, value, headers: headersFromJson(String(row['headers'])) },
     stack: row['stack'] as string | null,
-    attempts: (row['attempts'] as readonly { at: string; error: string }[]).map(attemptOf),
+    attempts: attemptsFromJson(String(row['attempts'])),
     lineage: edits.map(editOf),
     history: events.map(eventOf),
   }
-}
-
-/** What `headersToJson` wrote. */
-export function headersOf(json: unknown): Header[] {
-  return (json as readonly [string, string | null | { readonly base64: string }][]).map(([name, value]) => [
-    name,
-    value !== null && typeof value === 'object' ? Buffer.from(value.base64, 'base64') : value,
-  ])
 }
 
 export function letterGroupOf(row: Row): LetterGroup {
@@ -104,14 +95,10 @@ export function letterRefOf(row: Row): LetterRef {
   return { id, version: Number(row['version']), order: createHash('sha256').update(place).digest('base64url') }
 }
 
-function attemptOf({ at, error }: { readonly at: string; readonly error: string }): FailedAttempt {
-  return { at: Date.parse(at), error }
-}
-
 function editOf(row: Row): LetterEdit {
   return {
     number: Number(row['number']),
-    before: { value: row['value'] as Buffer | null, headers: headersOf(row['headers']) },
+    before: { value: row['value'] as Buffer | null, headers: headersFromJson(String(row['headers'])) },
     actor: String(row['actor']),
     at: row['at'] as Date,
     reason: row['reason'] as string | null,

@@ -1,18 +1,19 @@
 import { redriveConflict, requireChangeable } from '../../dead-letter/conflict.ts'
 import type { Letter, LetterDetail, LetterEvent, LetterGroup } from '../../dead-letter/letter.ts'
-import type {
-  ChangeOptions,
-  DeadLetterStore,
-  GroupLetters,
-  LetterChange,
-  LetterContent,
-  LetterCount,
-  LetterFilter,
-  LetterPage,
-  LetterRef,
-  LetterStats,
-  RedriveLetter,
-  RedriveOutcome,
+import {
+  type ChangeOptions,
+  type DeadLetterStore,
+  type GroupLetters,
+  type LetterChange,
+  type LetterContent,
+  type LetterCount,
+  type LetterFilter,
+  type LetterPage,
+  type LetterRef,
+  type LetterStats,
+  type RedriveLetter,
+  type RedriveOutcome,
+  anyLetter,
 } from '../../dead-letter/port.ts'
 import { TidemarkError } from '../../errors.ts'
 import { type PostgresDatabase, commit, rollBack } from './database.ts'
@@ -143,7 +144,7 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
       throw redriveConflict(id, outcome!.reason)
     }
     // Without the payload: what was just made of it is not asked for.
-    const { letters } = await this.list({ ids: [id], states: ['dead', 'redriven', 'discarded'], archived: 'any' })
+    const { letters } = await this.list({ ids: [id], ...anyLetter })
     return letters[0] ?? null
   }
 

@@ -28,14 +28,14 @@ order by d.died_at desc, d.id desc limit $${n + 1}`,
 
 export function readLetter(schema: string, id: number): Statement {
   return {
-    text: `select ${letterColumns}, d.log_time, d.value, d.headers, d.stack, d.attempts from ${schema}.dead_letter d where d.id = $1`,
+    text: `select ${letterColumns}, d.log_time, d.value, d.headers::text, d.stack, d.attempts::text from ${schema}.dead_letter d where d.id = $1`,
     params: [id],
   }
 }
 
 export function readEdits(schema: string, id: number): Statement {
   return {
-    text: `select number, value, headers, actor, at, reason from ${schema}.dead_letter_edit where letter_id = $1 order by number`,
+    text: `select number, value, headers::text, actor, at, reason from ${schema}.dead_letter_edit where letter_id = $1 order by number`,
     params: [id],
   }
 }
