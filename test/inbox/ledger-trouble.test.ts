@@ -1,6 +1,6 @@
 import { MemoryDatabase, MemoryLedgerStore } from '../../src/drivers/memory/index.ts'
 import { TidemarkError } from '../../src/errors.ts'
-import { type Ledger, type LedgerStore, ledger, once, settleCall } from '../../src/inbox/index.ts'
+import { type Ledger, type LedgerStore, forgetCalls, ledger, ledgerKey, once, settleCall } from '../../src/inbox/index.ts'
 import { systemClock } from '../../src/internal/clock.ts'
 import { beforeEach, expect, test } from 'vitest'
 
@@ -58,4 +58,25 @@ test('a call that somebody could not settle is not forgotten', async () => {
   later = 1_000 * 24 * 3_600_000
   const again = once(billing, message, 'charge', () => Promise.resolve('another'), { onUnknown: 'fail' })
   await expect(again).rejects.toMatchObject({ code: 'OUTCOME_UNKNOWN' })
+})
+
+test('what has expired is forgotten, however much it is, and nothing else', async () => {
+  const end = async (n: number, keepMs: number): Promise<void> => {
+    const key = ledgerKey('billing', { source: 's', id: String(n) }, 'charge')
+    const { entry } = await store.begin(key, { fingerprint: null, leaseMs: 1, keepMs: 1 })
+    await store.change(key, entry.token, { to: 'done', response: { format: 'none', body: Buffer.alloc(0) }, keepMs })
+  }
+  for (let n = 0; n < 2_500; n++) await end(n, -1)
+  await end(2_500, 60_000)
+  expect(await forgetCalls(billing)).toBe(2_500)
+  expect(await store.counts()).toEqual([{ scope: 'billing', state: 'done', entries: 1 }])
+})
+
+test('where the response could not be stored, its error is thrown, and the call is in progress until its lease is over', async () => {
+  const away = but({ change: (key, token, change) => (change.to === 'done' ? failing() : store.change(key, token, change)) })
+  await expect(once(away, message, 'charge', () => Promise.resolve('ok'))).rejects.toMatchObject({ code: 'DATABASE_UNREACHABLE' })
+  const again = (): Promise<unknown> => once(billing, message, 'charge', ({ isRepeat }) => Promise.resolve(isRepeat), { waitMs: 0 })
+  await expect(again()).rejects.toMatchObject({ code: 'CALL_IN_PROGRESS' })
+  later = 15_001
+  expect(await again()).toBe(true)
 })

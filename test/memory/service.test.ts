@@ -66,7 +66,7 @@ test('a transaction that throws leaves neither its values nor its messages', asy
 
 test('SQL in a handler on the memory database ends in the dead letters, with a reason that says what to do', async () => {
   const [database, broker] = [memory(), memoryBroker()]
-  const shop = service('shop', { database, broker })
+  const shop = service('shop', { database, broker, consumer: { retry: { baseDelayMs: 1 } } })
   shop.consume(OrderPlaced, async (_order, { tx }) => void (await tx.query('insert into invoices values (1)')))
   await started(shop)
   await shop.transaction((tx) => shop.publish(tx, OrderPlaced, { orderId: 'o-1', total: 1 }))

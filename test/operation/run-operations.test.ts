@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { Audit, Operations, runOperations } from '../../src/operation/index.ts'
 import { until } from '../support/until.ts'
-import { counting } from './support/counting-kinds.ts'
+import { counting, deadlocking } from './support/counting-kinds.ts'
 import { ada, operationDatabase, upTo } from './support/operation-database.ts'
 
 const { database, store, operations, run, startProcess, untilState, effects } = await operationDatabase('operations')
@@ -98,6 +98,18 @@ test('one item that throws is charged alone, without what the error says', async
   await untilState(id, 'done')
   expect(await effects(id)).toEqual(upTo(25).filter((n) => n !== 13))
   expect(await operations.items(id, { outcomes: ['failed'] })).toMatchObject([{ place: 13, reason: 'RangeError' }])
+})
+
+test.each([
+  [4, 0],
+  [5, 1],
+])('a step that meets %i deadlocks is tried five times: %i of its items are charged', async (times, failed) => {
+  const kind = deadlocking(times)
+  const desk = new Operations({ store, kinds: [kind] })
+  await using _runner = runOperations({ store, kinds: [kind], leaseMs: 5_000, idleMs: 10 })
+  const { id } = await desk.start(kind.name, { items: 1 }, { actor: ada, settings: { canary: [1], maxFailures: 1 } })
+  await untilState(id, 'done')
+  expect((await operations.get(id)).counts.failed).toBe(failed)
 })
 
 test('the rate is kept, and a group goes in one step', async () => {

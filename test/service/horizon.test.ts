@@ -72,22 +72,29 @@ test('a topic that is kept for longer than ids are remembered is told in the sta
 test.each([
   ['memory', () => ({ database: memory(), broker: memoryBroker() })],
   ['postgres', () => ({ database: database(), broker })],
-])('a handler on %s makes its outside call once, though it runs twice', async (_name, platform) => {
-  const calls: string[] = []
-  let runs = 0
-  const Paid = event(`Paid${_name}`, { aggregate: 'payment', key: () => 'k', schema: z.object({}) })
-  const billing = service('billing', { ...platform(), consumer: { retry: { baseDelayMs: 1 } } })
-  onTestFinished(() => billing.stop())
-  billing.consume(Paid, async (message, { signal }) => {
-    runs += 1
-    const charge = async ({ key }: { readonly key: string }): Promise<{ n: number }> => ({ n: calls.push(key) })
-    expect(await once(billing.ledger, message, 'charge', charge, { signal })).toEqual({ n: 1 })
-    if (runs === 1) throw new Error('after the call')
-  })
-  await billing.start()
-  await billing.transaction((tx) => billing.publish(tx, Paid, {}))
-  await until('it ran twice', () => runs === 2)
-  await billing.settled()
-  expect(calls).toHaveLength(1)
-  expect(await billing.ledger.store.counts()).toEqual([{ scope: 'billing', state: 'done', entries: 1 }])
-})
+])(
+  'a handler on %s makes its outside call once, though it runs twice, and the service forgets what has expired',
+  async (_name, platform) => {
+    const calls: string[] = []
+    let runs = 0
+    const Paid = event(`Paid${_name}`, { aggregate: 'payment', key: () => 'k', schema: z.object({}) })
+    const billing = service('billing', { ...platform(), consumer: { retry: { baseDelayMs: 1 } } })
+    onTestFinished(() => billing.stop())
+    billing.consume(Paid, async (message, { signal }) => {
+      runs += 1
+      const charge = async ({ key }: { readonly key: string }): Promise<{ n: number }> => ({ n: calls.push(key) })
+      expect(await once(billing.ledger, message, 'charge', charge, { signal })).toEqual({ n: 1 })
+      if (runs === 1) throw new Error('after the call')
+    })
+    const old = { scope: 'billing', identity: 'long ago', step: 'charge' }
+    const { entry } = await billing.ledger.store.begin(old, { fingerprint: null, leaseMs: 1, keepMs: 1 })
+    await billing.ledger.store.change(old, entry.token, { to: 'done', response: { format: 'none', body: Buffer.alloc(0) }, keepMs: -1 })
+    await billing.start()
+    await until('what has expired is forgotten', async () => (await billing.ledger.store.counts()).length === 0)
+    await billing.transaction((tx) => billing.publish(tx, Paid, {}))
+    await until('it ran twice', () => runs === 2)
+    await billing.settled()
+    expect(calls).toHaveLength(1)
+    expect(await billing.ledger.store.counts()).toEqual([{ scope: 'billing', state: 'done', entries: 1 }])
+  },
+)

@@ -12,7 +12,8 @@ export interface VersionUpdateOptions {
   readonly accept?: AcceptedVersions
   /**
    * Where an earlier version is missing. `'report'`: the outcome says it. `'insert'`: makes the row where there is none, which needs a unique index on the key; a gap
-   * is reported. `'throw'`: rejects with `VERSION_MISSING`, which is retryable, so that the message waits for the earlier one. @default 'report'
+   * is reported. `'throw'`: rejects with `VERSION_MISSING`, so that the message is tried again when the
+   * earlier one may have come, by another topic: one of the same key and topic would queue behind it. @default 'report'
    */
   readonly onMissing?: 'report' | 'insert' | 'throw'
   /** The version that makes a row, where `accept` is `'next'`. @default 1 */

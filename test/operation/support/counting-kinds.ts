@@ -44,6 +44,16 @@ export const counting: OperationKind = {
   },
 }
 
+/** Its first steps meet somebody else's transaction. */
+export function deadlocking(times: number): OperationKind {
+  let met = 0
+  const step: OperationKind['step'] = (items, context, tx) => {
+    if (met++ < times) return Promise.reject(Object.assign(new Error('deadlock detected'), { code: '40P01' }))
+    return counting.step(items, context, tx)
+  }
+  return { ...counting, name: `deadlock-${times}`, step }
+}
+
 /** The same in large steps. */
 export const bulk: OperationKind = { ...counting, name: 'bulk', stepItems: 500 }
 
