@@ -64,7 +64,7 @@ export function redriveKind({ store, definitions = () => [], horizon }: RedriveK
       yield* freeze(await store(), operation)
     },
     step: async (items, context) =>
-      redriveItems(await store(), items, { ...context, horizon, guards: checkParams(context.operation.params) }),
+      redriveItems(await store(), items, { ...context, params: checkParams(context.operation.params), horizon }),
     look: async (items) => look(await store(), items),
   }
 }
@@ -127,8 +127,8 @@ interface Frozen {
 
 /** With what a redrive needs besides. */
 interface RedriveContext extends StepContext {
+  readonly params: Required<RedriveParams>
   readonly horizon: RedriveHorizon | undefined
-  readonly guards: Pick<Required<RedriveParams>, 'maxRedrives' | 'force'>
 }
 
 async function redriveItems(store: DeadLetterStore, items: readonly Item[], context: RedriveContext): Promise<readonly ItemResult[]> {
@@ -149,8 +149,8 @@ async function redriveItems(store: DeadLetterStore, items: readonly Item[], cont
 }
 
 /** Letters that only somebody by name may redrive. */
-function forgotten(store: DeadLetterStore, letters: readonly Letter[], { guards, horizon }: RedriveContext): Promise<ReadonlySet<number>> {
-  if (horizon === undefined || guards.force) return Promise.resolve(new Set<number>())
+function forgotten(store: DeadLetterStore, letters: readonly Letter[], { params, horizon }: RedriveContext): Promise<ReadonlySet<number>> {
+  if (horizon === undefined || params.force) return Promise.resolve(new Set<number>())
   return beyondHorizon(
     store,
     letters.filter(({ state }) => state === 'dead'),
@@ -161,27 +161,39 @@ function forgotten(store: DeadLetterStore, letters: readonly Letter[], { guards,
 /** The result of a letter that is not to be redriven; `null`: it is. */
 async function withoutRedrive(
   store: DeadLetterStore,
-  { place, id, version }: Frozen,
+  frozen: Frozen,
   letter: Letter | undefined,
-  { operation, guards }: RedriveContext,
+  context: RedriveContext,
 ): Promise<ItemResult | null> {
+  const { place, version } = frozen
   if (letter === undefined) return { place, outcome: 'skipped', reason: refusals.unknown }
-  if (letter.state === 'dead' && letter.version === version) {
-    if (guards.force || letter.redrives < guards.maxRedrives) return null
-    return { place, outcome: 'skipped', reason: `it was redriven ${letter.redrives} times before; force it if that is meant.` }
-  }
-  // A process that died after the redrive, and before it could note it, was at this very step.
+  if (letter.state !== 'dead') return changedResult(store, frozen, refusals['not-dead'], context)
+  if (letter.version !== version) return changedResult(store, frozen, refusals.changed, context)
+  const { maxRedrives: most, force } = context.params
+  if (force || letter.redrives < most) return null
+  return { place, outcome: 'skipped', reason: `it was redriven ${letter.redrives} times before; force it if that is meant.` }
+}
+
+/**
+ * Somebody else has changed the letter, or this operation has redriven it: a process that died before it could note that, or was followed by another one
+ * while it stood still, was at this very step.
+ */
+async function changedResult(
+  store: DeadLetterStore,
+  { place, id }: Frozen,
+  reason: string,
+  { operation }: RedriveContext,
+): Promise<ItemResult> {
   const { history = [] } = (await store.get(id)) ?? {}
   const isOurs = history.some(({ action, text }) => action === 'redriven' && text?.includes(markOf(operation)) === true)
-  if (isOurs) return { place, outcome: 'started' }
-  return { place, outcome: 'skipped', reason: letter.state === 'dead' ? refusals.changed : refusals['not-dead'] }
+  return isOurs ? { place, outcome: 'started' } : { place, outcome: 'skipped', reason }
 }
 
 /** Letters of one key go in one transaction; some keys side by side. */
 async function redriveKeys(
   store: DeadLetterStore,
   keys: readonly (readonly Frozen[])[],
-  context: StepContext,
+  context: RedriveContext,
 ): Promise<readonly ItemResult[]> {
   const results: ItemResult[] = []
   await sideBySide(keys, keysAtOnce, async (letters) => {
@@ -191,15 +203,19 @@ async function redriveKeys(
   return results
 }
 
-async function redriveKey(store: DeadLetterStore, letters: readonly Frozen[], { operation }: StepContext): Promise<readonly ItemResult[]> {
+async function redriveKey(store: DeadLetterStore, letters: readonly Frozen[], context: RedriveContext): Promise<readonly ItemResult[]> {
+  const { operation } = context
   const asked: readonly RedriveLetter[] = letters.map(({ id, version }) => ({ id, version }))
   const reason = [operation.reason, markOf(operation)].filter((part) => part !== null).join(' ')
   const outcomes = await store.redrive(asked, { actor: operation.actor.id, reason })
-  const places = new Map(letters.map(({ id, place }) => [id, place]))
-  return outcomes.map((one) => {
-    const place = places.get(one.id)!
-    return one.outcome === 'redriven' ? { place, outcome: 'started' } : { place, outcome: 'skipped', reason: refusals[one.reason] }
-  })
+  const frozen = new Map(letters.map((letter) => [letter.id, letter]))
+  const results: ItemResult[] = []
+  for (const one of outcomes) {
+    const letter = frozen.get(one.id)!
+    if (one.outcome === 'redriven') results.push({ place: letter.place, outcome: 'started' })
+    else results.push(await changedResult(store, letter, refusals[one.reason], context))
+  }
+  return results
 }
 
 /** Stands in the letter's history. */

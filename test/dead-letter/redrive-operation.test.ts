@@ -1,9 +1,26 @@
+import { setImmediate } from 'node:timers/promises'
 import { beforeEach, expect, test } from 'vitest'
 import { z } from 'zod'
-import { type LetterFilter, type RedriveParams, redriveKind, redriveParams } from '../../src/dead-letter/index.ts'
-import { PostgresInboxStore, PostgresOperationStore } from '../../src/drivers/postgres/index.ts'
+import {
+  type DeadLetterStore,
+  type LetterFilter,
+  type RedriveOutcome,
+  type RedriveParams,
+  redriveKind,
+  redriveParams,
+} from '../../src/dead-letter/index.ts'
+import { PostgresDeadLetterStore, PostgresInboxStore, PostgresOperationStore } from '../../src/drivers/postgres/index.ts'
+import { deferred } from '../../src/internal/deferred.ts'
 import { event } from '../../src/message/index.ts'
-import { Audit, type OperationRunner, type OperationSettings, Operations, runOperations } from '../../src/operation/index.ts'
+import {
+  Audit,
+  type IdempotentKind,
+  type Item,
+  type OperationRunner,
+  type OperationSettings,
+  Operations,
+  runOperations,
+} from '../../src/operation/index.ts'
 import { type ChildProgram, startProgram } from '../support/child-program.ts'
 import { until } from '../support/until.ts'
 import { letterDatabase } from './support/buried.ts'
@@ -162,6 +179,60 @@ test('a letter whose copies the inbox may have forgotten is left alone, unless i
       [odd, 'started'],
     ]),
   )
+})
+
+/** One step of a redrive of all letters, as the first process takes it. */
+async function firstStep(store: DeadLetterStore) {
+  const kind = redriveKind({ store: async () => store }) as IdempotentKind
+  const operation = await operations.plan('redrive', redriveParams({}), { actor: ada })
+  const items: Item[] = []
+  for await (const page of kind.freeze(operation)) {
+    for (const item of page) items.push({ ...item, place: items.length, outcome: null, reason: null, at: null })
+  }
+  return { items, done: kind.step(items, { operation, signal: new AbortController().signal }) }
+}
+
+test('a letter that another process of the same operation has redriven in the same moment is started, not left alone', async () => {
+  const owned = await partition()
+  await owned.bury('a', 'skip')
+  class Twice extends PostgresDeadLetterStore {
+    override async redrive(...given: Parameters<DeadLetterStore['redrive']>): Promise<readonly RedriveOutcome[]> {
+      await super.redrive(...given)
+      return super.redrive(...given)
+    }
+  }
+  const { done } = await firstStep(new Twice({ database }))
+  expect(await done).toEqual([{ place: 0, outcome: 'started' }])
+})
+
+test('a step that fails at one key has left off the others, too, before it says so', async () => {
+  const owned = await partition()
+  for (const key of ['a', 'b']) await owned.bury(key, 'skip')
+  const [failed, goOn] = [deferred(), deferred()]
+  class Failing extends PostgresDeadLetterStore {
+    override async redrive(...given: Parameters<DeadLetterStore['redrive']>): Promise<readonly RedriveOutcome[]> {
+      if (given[0][0]!.id === failing) {
+        failed.resolve()
+        throw new RangeError('on purpose')
+      }
+      await goOn.promise
+      return super.redrive(...given)
+    }
+  }
+  const { letters: found } = await letters.list({})
+  const failing = found[0]!.id
+  const { done } = await firstStep(new Failing({ database }))
+  let hasEnded = false
+  const ended = done.catch((error: unknown) => {
+    hasEnded = true
+    return error
+  })
+  await failed.promise
+  await setImmediate()
+  expect(hasEnded).toBe(false)
+  goOn.resolve()
+  expect(await ended).toBeInstanceOf(RangeError)
+  expect((await letters.list({})).letters.map(({ id }) => id)).toEqual([failing])
 })
 
 test('letters that die again are failures, and stop what is still to come', async () => {
