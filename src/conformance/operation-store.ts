@@ -197,6 +197,21 @@ export const operationStoreCases: readonly Case<OperationStoreFixture>[] = [
     },
   },
   {
+    name: 'a step takes at most 1,000 items of a group, and more where more are asked for',
+    async run(fixture) {
+      const lease = await running(
+        fixture,
+        Array.from({ length: 1_200 }, (_, n) => item(n, 'x')),
+      )
+      assert.equal((await lease.pending(0, 1)).length, 1_000)
+      assert.deepEqual(
+        (await lease.pending(1_000, 1)).map(({ place }) => place),
+        Array.from({ length: 200 }, (_, n) => 1_000 + n),
+      )
+      assert.equal((await lease.pending(0, 1_100)).length, 1_100)
+    },
+  },
+  {
     name: 'the effects of a step and its results commit together',
     async run(fixture) {
       const lease = await running(fixture, [item(0), item(1), item(2)])

@@ -74,18 +74,15 @@ export class Audit {
     throw refusal
   }
 
-  /** Asks, does it, and stores the outcome afterwards: a process that dies in between leaves no line. `allow` is for what must leave one. */
+  /**
+   * Asks, does it, and stores the outcome afterwards: a process that dies in between leaves no line, and neither does one whose database is away then; it
+   * rejects with that, though it is done. `allow` is for what must leave one.
+   */
   async act<T>(action: Action, work: () => Promise<T>): Promise<T> {
     const entry = await this.allow(action)
-    try {
-      const result = await work()
-      await this.#store.record(entry)
-      return result
-    } catch (error) {
-      // What was to be done is what the caller has to hear of, whatever becomes of the log.
-      await this.#store.record({ ...entry, outcome: 'failed', details: { ...entry.details, error: codeOf(error) } }).catch(() => undefined)
-      throw error
-    }
+    const result = await this.#orNoteFailure(entry, work)
+    await this.#store.record(entry)
+    return result
   }
 
   /** Before a payload is shown: asks, and notes it. Show it after this has resolved. */
@@ -101,6 +98,16 @@ export class Audit {
   /** Newest first. */
   list(filter: AuditFilter = {}): Promise<readonly AuditRecord[]> {
     return this.#store.listAudit(filter)
+  }
+
+  async #orNoteFailure<T>(entry: AuditEntry, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      // What was to be done is what the caller has to hear of, whatever becomes of the log.
+      await this.#store.record({ ...entry, outcome: 'failed', details: { ...entry.details, error: codeOf(error) } }).catch(() => undefined)
+      throw error
+    }
   }
 
   async #refusal({ actor, verb, target }: Action): Promise<TidemarkError | null> {

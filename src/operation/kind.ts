@@ -1,3 +1,4 @@
+import { TidemarkError } from '../errors.ts'
 import type { Transaction } from '../message/transaction.ts'
 import type { FrozenItem, Item, ItemResult, Operation, Params, Plan } from './operation.ts'
 
@@ -42,3 +43,10 @@ export interface IdempotentKind extends Common {
 
 /** A sort of long work that can be planned, frozen, run, watched and gone on with by another process. Keeps no state of its own. */
 export type OperationKind = TransactionalKind | IdempotentKind
+
+/** Throws `CONFIG_INVALID` when two have one name: what is stored by that name would be worked on by either. */
+export function checkKinds(kinds: readonly OperationKind[]): void {
+  const names = kinds.map(({ name }) => name)
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined) throw new TidemarkError('CONFIG_INVALID', `Two kinds of operations have the name "${twice}".`)
+}

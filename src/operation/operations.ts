@@ -3,7 +3,7 @@ import { type Clock, pause, systemClock } from '../internal/clock.ts'
 import { uuidv7 } from '../internal/uuid.ts'
 import type { Actor } from './actor.ts'
 import type { Audit } from './audit.ts'
-import type { OperationKind } from './kind.ts'
+import { type OperationKind, checkKinds } from './kind.ts'
 import { type Item, type Operation, type OperationSettings, type Params, type Plan, defaultSettings, isEnded } from './operation.ts'
 import type { ItemFilter, OperationFilter, OperationStore, OperationWish } from './port.ts'
 
@@ -46,7 +46,9 @@ export interface OperationsOptions {
 export class Operations {
   readonly #options: OperationsOptions
 
+  /** Throws `CONFIG_INVALID` when two kinds have one name. */
   constructor(options: OperationsOptions) {
+    checkKinds(options.kinds)
     this.#options = options
   }
 

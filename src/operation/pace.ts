@@ -4,6 +4,8 @@ import type { Operation, OperationCounts, OperationSettings } from './operation.
 export const lookMs = 500
 /** In the middle of a stage the failure ratio says nothing before so many items were tried. At its end it always counts. */
 export const leastTried = 20
+/** A step takes the rest of its last group along, up to so many items; a larger group goes in several steps, one after the other. */
+export const largestStep = 1_000
 /** Seconds of the rate that may be used at once. */
 const burstSeconds = 0.2
 

@@ -108,7 +108,7 @@ export interface OperationLease {
   /** The set is complete: from here on it is `running`. Returns how many there are. */
   frozen(): Promise<number | 'fenced'>
 
-  /** The next items, from the place `next` on: at most `limit`, and then the rest of the last one's group, up to `limit` more again and at most 1,000. */
+  /** The next items, from the place `next` on: `limit`, and then the rest of the last one's group while there are fewer than 1,000 of them. */
   pending(next: number, limit: number): Promise<readonly Item[]>
 
   /**

@@ -1,11 +1,10 @@
 import { hostname } from 'node:os'
-import { TidemarkError } from '../errors.ts'
 import { backoffMs } from '../internal/backoff.ts'
 import { type Clock, pause, systemClock } from '../internal/clock.ts'
 import { uuidv7 } from '../internal/uuid.ts'
 import type { Origin } from './actor.ts'
 import type { AuditEntry } from './audit.ts'
-import type { OperationKind } from './kind.ts'
+import { type OperationKind, checkKinds } from './kind.ts'
 import type { Operation, OperationCounts } from './operation.ts'
 import type { OperationLease, OperationStore } from './port.ts'
 import { type RunOutcome, runOperation } from './run-operation.ts'
@@ -165,10 +164,4 @@ class Runner implements OperationRunner {
     const target = { type: 'operation', id }
     return { actor, verb: 'operation.end', target, reason, origin, host: hostname(), outcome, details: { kind, ...counts } }
   }
-}
-
-function checkKinds(kinds: readonly OperationKind[]): void {
-  const names = kinds.map(({ name }) => name)
-  const twice = names.find((name, i) => names.indexOf(name) !== i)
-  if (twice !== undefined) throw new TidemarkError('CONFIG_INVALID', `Two kinds of operations have the name "${twice}".`)
 }

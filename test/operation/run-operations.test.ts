@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
-import { Audit, Operations, runOperations } from '../../src/operation/index.ts'
+import { PostgresOperationStore } from '../../src/drivers/postgres/index.ts'
+import { Audit, type AuditEntry, Operations, runOperations } from '../../src/operation/index.ts'
 import { until } from '../support/until.ts'
 import { counting, deadlocking } from './support/counting-kinds.ts'
 import { ada, operationDatabase, upTo } from './support/operation-database.ts'
@@ -181,6 +182,22 @@ describe('who may', () => {
     const failing = audit.act({ actor: ada, verb: 'dead-letter.assign', target }, () => Promise.reject(new RangeError('a secret')))
     await expect(failing).rejects.toThrow('a secret')
     expect(await audit.list({ target })).toMatchObject([{ outcome: 'failed', details: { error: 'RangeError' } }])
+  })
+
+  test('what was done is not noted as failed when the log is away', async () => {
+    class Away extends PostgresOperationStore {
+      #isAway = true
+      override async record(entry: AuditEntry): Promise<void> {
+        const isAway = this.#isAway
+        this.#isAway = false
+        if (isAway) throw new Error('away')
+        await super.record(entry)
+      }
+    }
+    const target = { type: 'dead-letter', id: '19' }
+    const noted = new Audit({ store: new Away({ database }) })
+    await expect(noted.act({ actor: ada, verb: 'dead-letter.assign', target }, () => Promise.resolve())).rejects.toThrow('away')
+    expect(await audit.list({ target })).toEqual([])
   })
 
   test('lines of the audit log are neither changed nor removed, not by the owner of the table either', async () => {

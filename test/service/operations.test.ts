@@ -73,6 +73,8 @@ test('a service that only publishes does not look for operations, and one that c
 test('wrong settings of operations are refused at the call', () => {
   expect(() => service('shop', { operations: { kinds: [{}] as never } })).toThrow('operations.kinds')
   expect(() => service('shop', { operations: { leaseMs: 1 } })).toThrow('operations.leaseMs')
+  const kinds = [{ ...tally([]), name: 'redrive' }]
+  expect(() => service('shop', { operations: { kinds } })).toThrow('Two kinds of operations have the name "redrive".')
 })
 
 test.each(['memory', 'postgres'] as const)('on %s a redrive ends when its letters are handled, and says so', async (name) => {

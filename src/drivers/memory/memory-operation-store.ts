@@ -12,11 +12,8 @@ import type {
   OperationStore,
   OperationWish,
 } from '../../operation/port.ts'
-import { triedOf } from '../../operation/pace.ts'
+import { largestStep, triedOf } from '../../operation/pace.ts'
 import { MemoryDatabase } from './memory-database.ts'
-
-/** A group that is larger goes in several steps, one after the other. */
-const groupLimit = 1_000
 
 /** An operation with what only the store knows. */
 interface Stored {
@@ -187,7 +184,7 @@ class MemoryOperationLease implements OperationLease {
   async pending(next: number, limit: number): Promise<readonly Item[]> {
     const { items } = this.#stored
     const group = items[next + limit - 1]?.group ?? null
-    const most = Math.max(limit, groupLimit)
+    const most = Math.max(limit, largestStep)
     return items.slice(next, next + most).filter((item, i) => i < limit || (group !== null && item.group === group))
   }
 

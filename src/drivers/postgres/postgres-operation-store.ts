@@ -2,6 +2,7 @@ import type { Transaction } from '../../message/transaction.ts'
 import { crashPoint } from '../../internal/crash-point.ts'
 import type { AuditEntry, AuditRecord } from '../../operation/audit.ts'
 import type { FrozenItem, Item, ItemResult, Operation } from '../../operation/operation.ts'
+import { largestStep } from '../../operation/pace.ts'
 import type {
   AuditFilter,
   ClaimRequest,
@@ -12,15 +13,12 @@ import type {
   OperationStore,
   OperationWish,
 } from '../../operation/port.ts'
-import { type PostgresDatabase, commit, rollBack } from './database.ts'
+import type { PostgresDatabase } from './database.ts'
 import { defaultSchema, quotedSchema } from './migrations/schema-name.ts'
 import { auditRecord, insertAudit, selectAudit } from './queries/audit.ts'
 import * as queries from './queries/operation.ts'
 import type { Session } from './session.ts'
 import type { Statement, StatementResult } from './statement-run.ts'
-
-/** A group that is larger goes in several steps, one after the other. */
-const groupLimit = 1_000
 
 /** Operations and the audit log in the service's Postgres database. Statements: `queries/operation.ts`, `queries/audit.ts`. */
 export class PostgresOperationStore implements OperationStore {
@@ -133,14 +131,13 @@ class PostgresOperationLease implements OperationLease {
   }
 
   async pending(next: number, limit: number): Promise<readonly Item[]> {
-    const more = Math.max(0, groupLimit - limit)
+    const more = Math.max(0, largestStep - limit)
     return (await this.#one(queries.pendingItems(this.#schema, this.#ref.id, next, limit, more))).rows.map(queries.itemOf)
   }
 
   async step(from: number, work: (tx: Transaction) => Promise<readonly ItemResult[]>): Promise<'committed' | 'fenced'> {
     try {
-      return await this.#database.transaction(async (tx, session) => {
-        await session.run([readCommitted, standstill(this.#ref.leaseMs)])
+      return await this.#transaction(async (session, tx) => {
         const results = await work(tx)
         crashPoint('operation:after-effect')
         const [stored] = await session.run([queries.storeResults(this.#schema, this.#ref, from, results)])
@@ -189,18 +186,10 @@ class PostgresOperationLease implements OperationLease {
     return result!
   }
 
-  /** `false` from `work` has changed nothing. */
-  #transaction<T>(work: (session: Session) => Promise<T>): Promise<T> {
-    return this.#database.use(async (session) => {
-      try {
-        await session.run([{ text: 'begin' }, readCommitted, standstill(this.#ref.leaseMs)])
-        const result = await work(session)
-        await commit(session, [])
-        return result
-      } catch (error) {
-        await rollBack(session)
-        throw error
-      }
+  #transaction<T>(work: (session: Session, tx: Transaction) => Promise<T>): Promise<T> {
+    return this.#database.transaction(async (tx, session) => {
+      await session.run([readCommitted, standstill(this.#ref.leaseMs)])
+      return work(session, tx)
     })
   }
 }
