@@ -106,7 +106,7 @@ test.each([
   [5, 1],
 ])('a step that meets %i deadlocks is tried five times: %i of its items are charged', async (times, failed) => {
   const kind = deadlocking(times)
-  const desk = new Operations({ store, kinds: [kind] })
+  const desk = new Operations({ store, kinds: [kind], audit: new Audit({ store, host: 'here' }) })
   await using _runner = runOperations({ store, kinds: [kind], leaseMs: 5_000, idleMs: 10 })
   const { id } = await desk.start(kind.name, { items: 1 }, { actor: ada, settings: { canary: [1], maxFailures: 1 } })
   await untilState(id, 'done')

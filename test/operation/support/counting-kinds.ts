@@ -1,5 +1,5 @@
 import type { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
-import type { FrozenItem, Item, ItemResult, OperationKind, Params } from '../../../src/operation/index.ts'
+import type { FrozenItem, Item, ItemResult, OperationKind, Params, TransactionalKind } from '../../../src/operation/index.ts'
 
 /** Two kinds that write a row for each item, by either way of an effect. The rows tell what was done, how often and in which order. */
 export const effectTable = `create table effect (seq bigint generated always as identity, operation uuid, n int, kind text, ended text);
@@ -30,7 +30,7 @@ const common = {
 const insert = 'insert into effect (operation, n, kind) select $1, n, $2 from unnest($3::int[]) n'
 
 /** Effect and result in one transaction. */
-export const counting: OperationKind = {
+export const counting: TransactionalKind = {
   ...common,
   name: 'count',
   effect: 'transaction',
@@ -45,9 +45,9 @@ export const counting: OperationKind = {
 }
 
 /** Its first steps meet somebody else's transaction. */
-export function deadlocking(times: number): OperationKind {
+export function deadlocking(times: number): TransactionalKind {
   let met = 0
-  const step: OperationKind['step'] = (items, context, tx) => {
+  const step: TransactionalKind['step'] = (items, context, tx) => {
     if (met++ < times) return Promise.reject(Object.assign(new Error('deadlock detected'), { code: '40P01' }))
     return counting.step(items, context, tx)
   }
