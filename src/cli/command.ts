@@ -33,6 +33,8 @@ export interface Command {
   /** Names of its arguments, for the help. */
   readonly arguments?: string
   readonly flags: Readonly<Record<string, FlagSpec>>
+  /** With `--json` it prints a document on each line, as things change. @default one document at its end */
+  readonly streams?: boolean
   run(context: CommandContext): Promise<CommandResult>
 }
 

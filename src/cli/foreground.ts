@@ -1,5 +1,6 @@
 import { type Operation, isEnded, runOperations } from '../operation/index.ts'
 import type { CommandContext, CommandResult } from './command.ts'
+import { lineOf } from './document.ts'
 import { operationText, progressLine } from './operation-text.ts'
 import { type OperationDesk, askedBy } from './operations.ts'
 
@@ -14,6 +15,8 @@ export interface ForegroundOptions {
   readonly onInterrupt: 'pause' | 'leave'
   /** Work on it here, unless another process does. */
   readonly work: boolean
+  /** Writes it to `stdout` as a line of JSON whenever it has got on, the last line as it is at the end. @default false: as one document, at the end */
+  readonly lines?: boolean
 }
 
 /**
@@ -28,6 +31,7 @@ export async function inForeground(
 ): Promise<CommandResult> {
   const { store, kinds, operations } = desk
   const watching = new AbortController()
+  const write = options.lines === true ? lineWriter(context) : nothing
   let isInterrupted = false
   const forget = context.io.onInterrupt?.(() => {
     isInterrupted = true
@@ -38,6 +42,7 @@ export async function inForeground(
     const tell = teller(context)
     for await (const operation of operations.watch(id, { signal: watching.signal, everyMs: 200 })) {
       tell(operation)
+      write(operation)
       if (operation.state === 'paused') break
     }
     if (isInterrupted && options.onInterrupt === 'pause') await pauseIt(context, desk, id)
@@ -46,7 +51,20 @@ export async function inForeground(
     await runner?.stop()
   }
   const operation = await operations.get(id)
-  return isInterrupted ? interruptedResult(context, operation) : result(operation)
+  write(operation)
+  const ended = isInterrupted ? interruptedResult(context, operation) : result(operation)
+  return options.lines === true ? { ...ended, written: true } : ended
+}
+
+const nothing = (): void => undefined
+
+function lineWriter({ io }: CommandContext): (operation: Operation) => void {
+  let last = ''
+  return (operation) => {
+    const line = lineOf({ operation })
+    if (line !== last) io.stdout.write(line)
+    last = line
+  }
 }
 
 async function pauseIt(context: CommandContext, { operations }: OperationDesk, id: string): Promise<void> {

@@ -11,8 +11,10 @@ export function overview(commands: readonly Command[]): string {
 /** One command, its example first. */
 export function commandHelp(command: Command): string {
   const words = ['tidemark', command.name, command.arguments ?? '', '[flags]'].filter((word) => word !== '').join(' ')
-  return `${command.summary}.\n\n  ${command.example}\n\nUsage: ${words}\n\n${flagLines({ ...command.flags, ...globalFlags })}`
+  return `${command.summary}.\n\n  ${command.example}\n\nUsage: ${words}\n\n${flagLines({ ...command.flags, ...globalFlags, ...(command.streams === true ? { json: jsonLines } : {}) })}`
 }
+
+const jsonLines: FlagSpec = { type: 'boolean', help: 'Print JSON documents instead of text, a line for each change' }
 
 function flagLines(flags: Readonly<Record<string, FlagSpec>>): string {
   return align(

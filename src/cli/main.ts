@@ -15,6 +15,7 @@ import { opCancelCommand, opListCommand, opPauseCommand, opResumeCommand, opShow
 import { outboxDiscardCommand, outboxParkedCommand, outboxReleaseCommand } from './commands/outbox-parked.ts'
 import { outboxRebaseCommand } from './commands/outbox-rebase.ts'
 import { outboxStatusCommand } from './commands/outbox-status.ts'
+import { documentOf, lineOf } from './document.ts'
 import { failure } from './failure.ts'
 import { globalFlags } from './flags.ts'
 import { commandHelp, overview } from './help.ts'
@@ -52,24 +53,21 @@ export const commands: readonly Command[] = [
   cdcDebeziumConfigCommand,
 ]
 
-/** Of the JSON documents. Rises when a field changes its meaning or goes; new fields do not count. */
-const schemaVersion = 1
-
 /**
  * Runs the command line and resolves to the exit code: 0 done, 1 failed, 2 wrong call or setting, 4 not found, 5 not allowed, 6 conflict,
  * 7 unreachable, 8 done in part, 130 interrupted. Never rejects. Data go to `stdout`, everything else to `stderr`; with `--json` exactly one document goes to
- * `stdout`, errors included.
+ * `stdout`, errors included, and from a command that streams one on each line.
  */
 export async function main(argv: readonly string[], io: CommandIo = processIo()): Promise<number> {
   const asJson = argv.includes('--json')
   try {
     const result = await run(argv, io)
-    if (result.written !== true)
-      io.stdout.write(asJson ? `${JSON.stringify({ schemaVersion, ...result.json }, null, 2)}\n` : `${result.text}\n`)
+    if (result.written !== true) io.stdout.write(asJson ? documentOf(result.json) : `${result.text}\n`)
     return result.exitCode ?? 0
   } catch (error) {
     const { exitCode, code, message, retryable } = failure(error)
-    if (asJson) io.stdout.write(`${JSON.stringify({ schemaVersion, error: { code, message, retryable } }, null, 2)}\n`)
+    const json = { error: { code, message, retryable } }
+    if (asJson) io.stdout.write(findCommand(argv)?.streams === true ? lineOf(json) : documentOf(json))
     else io.stderr.write(`tidemark: ${message}\n`)
     return exitCode
   }

@@ -27,7 +27,13 @@ async function run(...argv: string[]) {
       return () => undefined
     },
   })
-  return { ended, interrupt: () => interrupt(), result: async () => ({ exitCode: await ended, stdout, stderr }), heard: () => stderr }
+  return {
+    ended,
+    interrupt: () => interrupt(),
+    result: async () => ({ exitCode: await ended, stdout, stderr }),
+    heard: () => stderr,
+    printed: () => stdout,
+  }
 }
 
 async function output(...argv: string[]) {
@@ -36,6 +42,15 @@ async function output(...argv: string[]) {
 
 async function json(...argv: string[]): Promise<Record<string, unknown> & { readonly operation: Operation }> {
   return JSON.parse((await output(...argv, '--json')).stdout) as Record<string, unknown> & { readonly operation: Operation }
+}
+
+/** Each line is a document by itself. */
+function jsonLines(stdout: string): readonly { readonly operation?: Operation }[] {
+  expect(stdout.endsWith('\n')).toBe(true)
+  return stdout
+    .slice(0, -1)
+    .split('\n')
+    .map((line) => JSON.parse(line) as { readonly operation?: Operation })
 }
 
 beforeEach(async () => {
@@ -157,6 +172,41 @@ test('--detach starts it and leaves it to others; op watch sees it, and an inter
   expect((await operations.get(operation.id)).state).toBe('freezing')
   expect((await json('op', 'cancel', operation.id, '--reason', 'no')).operation.state).toBe('cancelled')
   expect((await output('op', 'resume', operation.id)).exitCode).toBe(6)
+})
+
+test('op watch --json prints a line of JSON for each change, the end state on the last, and an error as a line, too', async () => {
+  const owned = await partition()
+  for (const key of ['a', 'b']) await owned.bury(key, 'skip')
+  const { operation } = await json('dlq', 'redrive', '--yes', '--no-canary', '--detach')
+  const watching = await run('op', 'watch', operation.id, '--json')
+  await until('it has said something', () => watching.printed() !== '')
+  const resuming = await run('op', 'resume', operation.id)
+  await until('all are out', async () => (await letters.count({})).count === 0)
+  await handleAll()
+  expect((await resuming.result()).exitCode).toBe(0)
+  const { exitCode, stdout } = await watching.result()
+  const lines = jsonLines(stdout)
+  expect(lines[0]).toMatchObject({ schemaVersion: 1, operation: { id: operation.id, state: 'freezing', next: 0 } })
+  expect([exitCode, lines.at(-1)!.operation]).toEqual([0, JSON.parse(JSON.stringify(await operations.get(operation.id))) as unknown])
+  expect(lines.length).toBeGreaterThan(1)
+  expect(new Set(stdout.split('\n')).size).toBe(lines.length + 1)
+
+  const unknown = await output('op', 'watch', 'nonsense', '--json')
+  expect([unknown.exitCode, jsonLines(unknown.stdout)]).toEqual([4, [{ schemaVersion: 1, error: expect.anything() as unknown }]])
+})
+
+test.each([
+  ['pause', 8, 'paused'],
+  ['cancel', 1, 'cancelled'],
+])('op watch --json ends when somebody else does %s, with exit code %i', async (verb, exitCode, state) => {
+  const owned = await partition()
+  await owned.bury('a', 'skip')
+  const { operation } = await json('dlq', 'redrive', '--yes', '--detach')
+  const watching = await run('op', 'watch', operation.id, '--json')
+  await until('it has said something', () => watching.printed() !== '')
+  await output('op', verb, operation.id)
+  const { stdout, ...ended } = await watching.result()
+  expect([ended.exitCode, jsonLines(stdout).map((line) => line.operation?.state)]).toEqual([exitCode, ['freezing', state]])
 })
 
 test('op list, show and pause', async () => {

@@ -88,7 +88,12 @@ export const opWatchCommand: Command = {
   example: 'tidemark op watch 0199a5c2-7f6e-7a11-9d55-0d8a3f1c2b4e',
   arguments: 'OPERATION',
   flags: databaseFlags,
-  run: (context) => withOperations(context, (desk) => inForeground(context, desk, idIn(context), { onInterrupt: 'leave', work: false })),
+  streams: true,
+  run: (context) =>
+    withOperations(context, (desk) => {
+      const lines = context.flags.json === true
+      return inForeground(context, desk, idIn(context), { onInterrupt: 'leave', work: false, lines })
+    }),
 }
 
 /** Works on what was started or resumed, or, with `--detach`, leaves it to others. */
