@@ -1,7 +1,7 @@
 import { TidemarkError } from '../errors.ts'
 import { sideBySide } from '../internal/side-by-side.ts'
 import type { EventDefinition } from '../message/event.ts'
-import type { Audit } from '../operation/audit.ts'
+import type { Audit, AuditEntry } from '../operation/audit.ts'
 import { type RedriveHorizon, beyondHorizon, horizonExceeded } from './beyond-horizon.ts'
 import { redriveConflict, unknownLetter } from './conflict.ts'
 import { type DeadLetterMessage, deadLetterMessage } from './dead-letter-message.ts'
@@ -34,8 +34,16 @@ export interface DeadLetterManagerOptions {
   readonly actor?: string
   /** Refuses letters of which nobody can tell whether a copy was handled. @default none is */
   readonly horizon?: RedriveHorizon
-  /** Asks whether it may be done, and keeps that it was: verbs `dead-letter.redrive`, `.edit` and `.discard`. @default everything may be done */
+  /** Asks whether it may be done, and keeps that it was: verbs `dead-letter.view`, `.redrive`, `.edit` and `.discard`. @default everything may be done */
   readonly audit?: Audit
+}
+
+/** Who looks at payloads, and why. */
+export interface ViewOptions {
+  /** @default that of the manager */
+  readonly actor?: string
+  /** Kept with it. */
+  readonly reason?: string
 }
 
 export interface ReplayOptions {
@@ -52,7 +60,7 @@ type Doer = Pick<ChangeOptions, 'actor' | 'reason'>
 
 /** Letters of one key in one transaction; those of a larger one go in several, in their order. */
 const mostAtOnce = 1_000
-/** Different keys go side by side, each on a connection. */
+/** Different keys go side by side, each on a connection, and so do lines of the audit log. */
 const keysAtOnce = 4
 
 /**
@@ -83,20 +91,27 @@ export class DeadLetterManager {
     }
   }
 
-  /** One letter with its event; `null`: there is none. */
-  async get(id: number | string): Promise<DeadLetterMessage | null> {
+  /** One letter with its event; `null`: there is none. It stands in the audit log before it is shown. Rejects with `NOT_ALLOWED`. */
+  async get(id: number | string, options: ViewOptions = {}): Promise<DeadLetterMessage | null> {
     const store = await this.#store()
     const found = await idOf(store, id)
     const letter = found === null ? null : await store.get(found)
-    return letter === null ? null : deadLetterMessage(letter)
+    if (letter === null) return null
+    await this.#noteViews([letter], options)
+    return deadLetterMessage(letter)
   }
 
-  /** The newest letters of a filter, with their events. @default 100 of all that are dead */
-  async peek(filter: LetterFilter = {}, limit = 100): Promise<readonly DeadLetterMessage[]> {
+  /**
+   * The newest letters of a filter, with their events; each stands in the audit log by itself. Rejects with `NOT_ALLOWED`, and shows none, where one of them
+   * may not be looked at. @default 100 of all that are dead
+   */
+  async peek(filter: LetterFilter = {}, limit = 100, options: ViewOptions = {}): Promise<readonly DeadLetterMessage[]> {
     const store = await this.#store()
     const { letters } = await store.list(filter, { limit })
     const details = await Promise.all(letters.map(({ id }) => store.get(id)))
-    return details.flatMap((letter) => (letter === null ? [] : [deadLetterMessage(letter)]))
+    const shown = details.filter((letter) => letter !== null)
+    await this.#noteViews(shown, options)
+    return shown.map(deadLetterMessage)
   }
 
   /**
@@ -184,6 +199,19 @@ export class DeadLetterManager {
 
   #by({ actor = this.#actor, reason }: { readonly actor?: string; readonly reason?: string }): Doer {
     return { actor, ...(reason === undefined ? {} : { reason }) }
+  }
+
+  /** Before they are shown. All are asked for first: a line says of what was shown, not of what would have been. */
+  async #noteViews(letters: readonly Letter[], options: ViewOptions): Promise<void> {
+    const audit = this.#audit
+    if (audit === undefined) return
+    const { actor, reason = null } = this.#by(options)
+    const allowed: AuditEntry[] = []
+    for (const { id, group } of letters) {
+      const target = { type: 'dead-letter', id: String(id), details: { group } }
+      allowed.push(await audit.allow({ actor: { id: actor, roles: [] }, verb: 'dead-letter.view', target, reason }))
+    }
+    await sideBySide(allowed, keysAtOnce, (entry) => audit.record(entry))
   }
 
   #audited<T>(verb: 'redrive' | 'edit' | 'discard', id: number | null, { actor, reason }: Doer, work: () => Promise<T>): Promise<T> {

@@ -21,7 +21,14 @@ export type { WebhookOptions } from './alert/webhook-notifier.ts'
 export { deadLetterMessage } from './dead-letter-message.ts'
 export type { DeadLetterMessage, OriginalEvent } from './dead-letter-message.ts'
 export { DeadLetterManager } from './dead-letter-manager.ts'
-export type { DeadLetterManagerOptions, DeadLetterStats, ManagerEditOptions, ReplayFilter, ReplayOptions } from './dead-letter-manager.ts'
+export type {
+  DeadLetterManagerOptions,
+  DeadLetterStats,
+  ManagerEditOptions,
+  ReplayFilter,
+  ReplayOptions,
+  ViewOptions,
+} from './dead-letter-manager.ts'
 export { editLetter } from './edit-letter.ts'
 export type { EditOptions } from './edit-letter.ts'
 export { schemaProblem } from './schema-problem.ts'

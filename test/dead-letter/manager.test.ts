@@ -87,6 +87,49 @@ test('a dead letter is had under the textbook names, with real values', async ()
   expect(await deadLetters.get('nothing')).toBeNull()
 })
 
+async function views(): Promise<readonly (readonly unknown[])[]> {
+  const lines = await desk.audit.list({ verb: 'dead-letter.view' })
+  return lines.map(({ actor, target, reason, outcome, details }) => [actor.id, target.id, reason, outcome, details])
+}
+
+test('who looks at a payload is in the audit log, letter by letter; who counts is not', async () => {
+  const before = await views()
+  const id = String(await idOf('o-4'))
+  await deadLetters.get(id)
+  await deadLetters.get(id, { actor: 'ada', reason: 'asked by the customer' })
+  await deadLetters.get('nothing')
+  await deadLetters.getDeadLetterStats()
+  await deadLetters.groups()
+  const shown = await deadLetters.peek({ types: ['OrderPlaced'] }, 2, { actor: 'eve' })
+  expect(shown).toHaveLength(2)
+  const added = (await views()).slice(0, -before.length || undefined)
+  const details = { group: 'shop' }
+  expect(added.slice(2)).toEqual([
+    ['ada', id, 'asked by the customer', 'done', details],
+    ['shop', id, null, 'done', details],
+  ])
+  const byId = (a: readonly unknown[], b: readonly unknown[]): number => Number(a[1]) - Number(b[1])
+  expect(added.slice(0, 2).toSorted(byId)).toEqual(
+    shown.map(({ context }) => ['eve', String(context.id), null, 'done', details]).toSorted(byId),
+  )
+})
+
+test('who may not look at one letter is shown none, and no line says that any was', async () => {
+  const hidden = String(await idOf('o-2'))
+  const guarded = service('shop', {
+    database: postgres({ connectionString: connectionString() }),
+    broker: log,
+    relay: false,
+    authorize: (_actor, verb, { id }) => verb === 'dead-letter.view' && id !== hidden,
+  })
+  const before = await views()
+  await expect(guarded.deadLetters.get(hidden)).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+  await expect(guarded.deadLetters.peek()).rejects.toMatchObject({ code: 'NOT_ALLOWED' })
+  await guarded.stop()
+  const refused = ['shop', hidden, null, 'refused', { group: 'shop' }]
+  expect((await views()).slice(0, -before.length || undefined)).toEqual([refused, refused])
+})
+
 test('replay gives one letter back, once', async () => {
   const id = await idOf('o-4')
   await deadLetters.replay(String(id))
