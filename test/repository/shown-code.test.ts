@@ -29,6 +29,7 @@ test('the README and the pages of the patterns show code that runs', () => {
       'docs/patterns/dead-letters.md',
       'docs/patterns/idempotency.md',
       'docs/patterns/message.md',
+      'docs/patterns/operations.md',
       'docs/patterns/outbox.md',
       'docs/patterns/retries.md',
     ]),
