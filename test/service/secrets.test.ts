@@ -256,6 +256,9 @@ describe('a payload, a key, a header or an id', () => {
     await Promise.all(brokers.splice(0).map((broker) => broker.close()))
   })
 
+  /** All the attempts there are, but soon after each other. */
+  const soon = { retry: { baseDelayMs: 20, maxDelayMs: 100 }, retryPollMs: 20 }
+
   const harms: Readonly<Record<string, MessageHandler<typeof Admitted>>> = {
     'a unique violation, whose detail names the values': async ({ data }, { tx }) => {
       await tx.query('insert into ward values ($1)', [data.who])
@@ -313,7 +316,7 @@ describe('a payload, a key, a header or an id', () => {
   })
 
   test.each(Object.entries(harms))('is in the dead letter at most, when a handler fails with %s', async (name, handle) => {
-    const shop = service('shop', { database: postgres({ connection: () => own.connection() }), broker: log() })
+    const shop = service('shop', { database: postgres({ connection: () => own.connection() }), broker: log(), consumer: soon })
     shop.consume(Admitted, { deadLetter: 'skip' }, handle)
     const text = await hearing(shop, () =>
       shop.transaction((tx) => shop.publish(tx, Admitted, { who: payload, n: 1 }, { headers: { note: payload }, correlationId: ids })),
@@ -326,7 +329,7 @@ describe('a payload, a key, a header or an id', () => {
   })
 
   test('is in the dead letter with what the handler said: it is kept beside the message itself', async () => {
-    const shop = service('shop', { database: postgres({ connection: () => own.connection() }), broker: log() })
+    const shop = service('shop', { database: postgres({ connection: () => own.connection() }), broker: log(), consumer: soon })
     shop.consume(Admitted, { deadLetter: 'skip' }, harms['words of its own']!)
     await hearing(shop, () => shop.transaction((tx) => shop.publish(tx, Admitted, { who: payload, n: 1 })))
     expect((await letters())[0]!.reason).toContain(payload)
@@ -334,7 +337,7 @@ describe('a payload, a key, a header or an id', () => {
 
   test('is not told when it cannot be decoded, or does not satisfy the schema of the one who handles it', async () => {
     const broker = log()
-    const shop = service('shop', { database: postgres({ connection: () => own.connection() }), broker })
+    const shop = service('shop', { database: postgres({ connection: () => own.connection() }), broker, consumer: soon })
     shop.consume(Admitted, { deadLetter: 'skip' }, () => undefined)
     const values = [`{"who": "${payload}", `, `"${payload}"`, Buffer.from([0xff, ...Buffer.from(payload)]), `{"who": {"${payload}": 1}}`]
     const type: Header = ['ce_type', Buffer.from('Admitted')]
