@@ -60,6 +60,9 @@ async function expectPromises(count: number): Promise<void> {
   expect(await rows('select from tidemark.dead_letter')).toHaveLength(1)
 }
 
+/** Of the one that is killed or frozen: how long others wait until they take its partitions, and what it was trying again. */
+const short = { sessionTimeoutMs: 700, retryLeaseMs: 1_000 }
+
 /** Makes the group known at the ends of the log, so that a test sees its own messages only. */
 async function begin(): Promise<void> {
   const first = successor()
@@ -79,7 +82,7 @@ describe.each(points)('a consumer killed at %s', (name) => {
     async (time) => {
       await begin()
       await send(0, 10)
-      const killed = startConsumer({ url, log: url }, { TIDEMARK_CRASH_POINT: `${name}:${time}` })
+      const killed = startConsumer({ url, log: url, ...short }, { TIDEMARK_CRASH_POINT: `${name}:${time}` })
       if (name.startsWith('consumer:at-lane') || name.startsWith('consumer:after-lanes')) {
         await until('it owns both partitions', () => killed.timesSaid('taken') === 2)
         killed.tell('lanes 5')
@@ -106,7 +109,7 @@ describe.each(freezePoints)('a consumer frozen at %s', (name) => {
   test('does not keep its successor waiting, and on waking changes nothing of what was done meanwhile', async () => {
     await begin()
     await send(0, 10)
-    const frozen = startConsumer({ url, log: url }, { TIDEMARK_FREEZE_POINT: name })
+    const frozen = startConsumer({ url, log: url, ...short }, { TIDEMARK_FREEZE_POINT: name })
     await until('it stands still', () => frozen.isFrozen())
     const consumer = successor()
     await settledAll(consumer, broker)
@@ -131,7 +134,7 @@ test('a consumer frozen inside a handler, with rows of its own locked, keeps nob
   await rows('create table if not exists once (id text primary key)')
   await begin()
   await send(0, 1)
-  const frozen = startConsumer({ url, log: url, waits: true })
+  const frozen = startConsumer({ url, log: url, ...short, waits: true })
   await frozen.untilSaid(/^inserted$/m)
   frozen.signal('SIGSTOP')
   await until('it stands still', () => frozen.isFrozen())
