@@ -1,37 +1,44 @@
-import { afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { test as base, beforeAll, describe, expect } from 'vitest'
 import { kafkaTool } from '../../../servers/tools.ts'
 import { deferred } from '../../../src/internal/deferred.ts'
 import { type TestKafka, groupProtocols, kafkaAvailable, testKafka } from '../../support/kafka.ts'
 import { until } from '../../support/until.ts'
 import { TestProcess, rejection, share } from './support/group-member.ts'
 
-describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvailable.note}`, () => {
-  let kafka: TestKafka
-  const processes: TestProcess[] = []
+interface Fixtures {
+  /** Makes a process of the test's own. */
+  readonly process: () => TestProcess
+}
 
+/** They mostly wait for sessions and heartbeats, each in a group of its own: so they run side by side. */
+describe.skipIf(kafkaAvailable.missing).concurrent(`membership of Kafka groups${kafkaAvailable.note}`, () => {
+  let kafka: TestKafka
   beforeAll(async () => {
     kafka = await testKafka()
   })
-  afterEach(async () => {
-    await Promise.all(processes.splice(0).map((one) => one.close()))
+  const test = base.extend<Fixtures>({
+    // The runner insists on a destructuring pattern.
+    process: async ({}, use) => {
+      const processes: TestProcess[] = []
+      await use(() => {
+        const one = new TestProcess(kafka.brokers)
+        processes.push(one)
+        return one
+      })
+      await Promise.all(processes.map((one) => one.close()))
+    },
   })
-
-  const process = (): TestProcess => {
-    const one = new TestProcess(kafka.brokers)
-    processes.push(one)
-    return one
-  }
 
   describe.each(groupProtocols)('by the protocol %s', (protocol) => {
     /** A topic and a group of the test's own. */
-    const place = async (partitions = 8) => {
+    const place = async (process: TestProcess, partitions = 8) => {
       const topic = kafka.name('t')
-      await process().createTopic(topic, partitions)
+      await process.createTopic(topic, partitions)
       return { group: kafka.name('g'), topics: [topic], protocol }
     }
 
-    test('three members share all partitions evenly, and what a member keeps is not told again', async () => {
-      const here = await place()
+    test('three members share all partitions evenly, and what a member keeps is not told again', async ({ process }) => {
+      const here = await place(process())
       const one = process().member(here)
       await one.member.join()
       await until('the first to have all', () => one.held().length === 8)
@@ -47,8 +54,8 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
       expect(new Set([one, two, three].map(({ member }) => member.identity()!.memberId)).size).toBe(3)
     })
 
-    test('a partition changes hands only after its owner has drained it', async () => {
-      const here = await place()
+    test('a partition changes hands only after its owner has drained it', async ({ process }) => {
+      const here = await place(process())
       const drained = deferred()
       const one = process().member(here, () => drained.promise)
       await one.member.join()
@@ -66,8 +73,8 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
       expect(one.told.filter((what) => what.startsWith('lost'))).toEqual([])
     })
 
-    test('a drain past its deadline is not waited for, and its member is told', async () => {
-      const here = { ...(await place()), drainTimeoutMs: 1_500 }
+    test('a drain past its deadline is not waited for, and its member is told', async ({ process }) => {
+      const here = { ...(await place(process())), drainTimeoutMs: 1_500 }
       const one = process().member(here, () => new Promise(() => undefined))
       await one.member.join()
       await until('the first to have all', () => one.held().length === 8)
@@ -77,8 +84,8 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
       expect(one.told.map((what) => what.split(' ')[0])).toEqual(['assigned', 'revoked', 'lost'])
     })
 
-    test('the partitions of a member that falls silent go to the others after its session, not before', async () => {
-      const here = await place()
+    test('the partitions of a member that falls silent go to the others after its session, not before', async ({ process }) => {
+      const here = await place(process())
       const [one, two] = [process().member(here), process().member(here)]
       await Promise.all([one.member.join(), two.member.join()])
       await until('both to share', () => share([one, two], 8))
@@ -88,8 +95,8 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
       expect(performance.now() - since).toBeGreaterThan(4_000)
     })
 
-    test('leaving drains what is held, gives it to the others at once, and leaves nothing behind', async () => {
-      const here = await place()
+    test('leaving drains what is held, gives it to the others at once, and leaves nothing behind', async ({ process }) => {
+      const here = await place(process())
       const [one, two] = [process().member(here), process().member(here)]
       await Promise.all([one.member.join(), two.member.join()])
       await until('both to share', () => share([one, two], 8))
@@ -104,14 +111,14 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
       await until('the next to have all', () => three.held().length === 8)
     })
 
-    test('a topic that does not exist cannot be joined', async () => {
-      const here = await place()
+    test('a topic that does not exist cannot be joined', async ({ process }) => {
+      const here = await place(process())
       const { member } = process().member({ ...here, topics: [...here.topics, kafka.name('nowhere')] })
       expect(await rejection(member.join())).toBe('TOPIC_UNKNOWN')
     })
 
-    test('partitions that are added later are given out', async () => {
-      const here = await place(2)
+    test('partitions that are added later are given out', async ({ process }) => {
+      const here = await place(process(), 2)
       const [one, two] = [process().member(here), process().member(here)]
       await Promise.all([one.member.join(), two.member.join()])
       await until('both to share', () => share([one, two], 2))
@@ -119,8 +126,8 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
       await until('both to share what there is now', () => share([one, two], 6), 60_000)
     })
 
-    test('a topic that is deleted is lost, and assigned again once it was made anew, with its new id', async () => {
-      const here = await place(2)
+    test('a topic that is deleted is lost, and assigned again once it was made anew, with its new id', async ({ process }) => {
+      const here = await place(process(), 2)
       const one = process().member(here)
       await one.member.join()
       await until('the first to have all', () => one.held().length === 2)
@@ -134,8 +141,8 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
       expect(one.told.map((what) => what.split(' ')[0])).not.toContain('revoked')
     })
 
-    test("Kafka's own tool shows the members and what they have", async () => {
-      const here = await place(4)
+    test("Kafka's own tool shows the members and what they have", async ({ process }) => {
+      const here = await place(process(), 4)
       const [one, two] = [process().member(here), process().member(here)]
       await Promise.all([one.member.join(), two.member.join()])
       await until('both to share', () => share([one, two], 4))
@@ -154,14 +161,14 @@ describe.skipIf(kafkaAvailable.missing)(`membership of Kafka groups${kafkaAvaila
     })
   })
 
-  test('a session time-out that the brokers do not allow says which settings', async () => {
+  test('a session time-out that the brokers do not allow says which settings', async ({ process }) => {
     const [topic, one] = [kafka.name('t'), process()]
     await one.createTopic(topic, 1)
     const { member } = one.member({ group: kafka.name('g'), topics: [topic], protocol: 'classic', sessionTimeoutMs: 10 })
     await expect(member.join()).rejects.toThrow('group.min.session.timeout.ms')
   })
 
-  test('members of the two protocols do not meet in one group without saying so', async () => {
+  test('members of the two protocols do not meet in one group without saying so', async ({ process }) => {
     const [topic, group] = [kafka.name('t'), kafka.name('g')]
     await process().createTopic(topic, 2)
     const old = process().member({ group, topics: [topic], protocol: 'classic' })
