@@ -3,6 +3,7 @@ import type { LogRecord } from '../message/port.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
 import type { CircuitBreaker } from '../retry/circuit-breaker.ts'
 import type { RetryPolicy } from '../retry/retry-policy.ts'
+import type { RetryTopics } from '../retry/retry-topics.ts'
 import type { DeadLetterPolicy } from './dead-letter-policy.ts'
 import type { Routes } from './handler.ts'
 import type { Optimism } from './optimism.ts'
@@ -27,6 +28,7 @@ export interface BatchSettings {
   readonly envelope: EnvelopeOptions
   readonly deadLetter: DeadLetterPolicy
   readonly retry: RetryPolicy
+  readonly retryTopics: RetryTopics
   readonly timeoutMs: number
   readonly bounds: ParkedBounds
   /** `null`: none is wanted. */

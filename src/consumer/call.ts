@@ -12,6 +12,8 @@ export interface Call {
   /** Of the first one. */
   readonly identity: string
   readonly timestamp: number
+  /** Charged runs of it before it came to this topic. */
+  readonly before: number
   /** Wire bytes as latin-1. */
   readonly keys: readonly string[]
   /** Runs with no other beside it. */
@@ -46,14 +48,15 @@ export function singles(call: Call): readonly Call[] {
 /** Runs for every message, so it makes no more than it must. */
 function callOfOne(task: Task, exclusive: boolean): Call {
   const { entry, handler, message } = task
-  const { record, envelope } = entry
+  const { record, envelope, original } = entry
   const keys = record.key === null ? noKeys : [record.key.toString('latin1')]
   return {
     handler,
     tasks: [task],
     messages: [message],
     identity: envelope!.identity,
-    timestamp: record.timestamp,
+    timestamp: original.timestamp,
+    before: entry.earlier?.count ?? 0,
     keys,
     exclusive,
     tries: 1,
@@ -68,7 +71,8 @@ function callOfRun(handler: Handler, tasks: readonly Task[], exclusive: boolean)
     tasks,
     messages: tasks.map(({ message }) => message),
     identity: first.envelope!.identity,
-    timestamp: first.record.timestamp,
+    timestamp: first.original.timestamp,
+    before: first.earlier?.count ?? 0,
     keys: [...new Set(keys)],
     exclusive,
     tries: 1,

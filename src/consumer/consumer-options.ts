@@ -6,6 +6,7 @@ import type { EnvelopeOptions } from '../message/read-envelope.ts'
 import { type BatchLimits, defaultBatchLimits } from './batch-size.ts'
 import { type BreakerPolicy, defaultBreakerPolicy } from '../retry/circuit-breaker.ts'
 import { type RetryPolicy, defaultRetryPolicy, retryPolicy } from '../retry/retry-policy.ts'
+import { type DeadLetterTopic, RetryTopics, type RetryTopicsOptions } from '../retry/retry-topics.ts'
 import type { DeadLetterPolicy } from './dead-letter-policy.ts'
 import { type StartFrom, isStartFrom, startFromExpected } from './first-offsets.ts'
 import type { Handler } from './handler.ts'
@@ -57,8 +58,16 @@ export interface ConsumerOptions extends EnvelopeOptions {
   readonly retryPollMs?: number
   /** Who tries a parked key again and is silent for so long has lost it to others. @default 10,000 ms */
   readonly retryLeaseMs?: number
-  /** What a dead letter does to the messages of its key behind it. @default 'block' */
+  /** What a dead letter does to the messages of its key behind it. @default 'block'; with retry topics 'skip', and nothing else */
   readonly deadLetter?: DeadLetterPolicy
+  /**
+   * Failed messages go to topics, each with its pause, instead of waiting in the database with their key: foreign programs can read and fill these. The
+   * order of a key is lost by it: later messages of the key are handled while an earlier one waits. Needs the service's relay, and topics that are there. Effects
+   * stay once. `true`: the defaults. @default false
+   */
+  readonly retryTopics?: RetryTopicsOptions | boolean
+  /** A copy of each dead letter goes to a topic, for foreign tools; what counts is in the database. @default true with retry topics, else false */
+  readonly deadLetterTopic?: DeadLetterTopic
   /** Read messages wait in memory up to here, over all partitions. @default 20,000 messages and 64 MiB */
   readonly buffer?: { readonly messages?: number; readonly bytes?: number }
   /** Bytes asked of the broker at once. @default 4 MiB */
@@ -105,6 +114,7 @@ export interface ConsumerSettings {
   readonly retryPollMs: number
   readonly retryLeaseMs: number
   readonly deadLetter: DeadLetterPolicy
+  readonly retryTopics: RetryTopics
   readonly bufferMessages: number
   readonly bufferBytes: number
   readonly fetchBytes: number
@@ -123,6 +133,7 @@ export const defaultDedupMs = 7 * 24 * 3_600_000
 
 /** Fills in the defaults. Throws `CONFIG_INVALID` for numbers that make no sense. */
 export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
+  const retryTopics = retryTopicsOf(options)
   const settings: ConsumerSettings = {
     group: options.group,
     broker: options.broker,
@@ -141,7 +152,8 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     retriers: options.retriers ?? 2,
     retryPollMs: atLeastOne('retryPollMs', options.retryPollMs ?? 1_000),
     retryLeaseMs: atLeastOne('retryLeaseMs', options.retryLeaseMs ?? 10_000),
-    deadLetter: options.deadLetter ?? 'block',
+    deadLetter: options.deadLetter ?? (retryTopics.areOn ? 'skip' : 'block'),
+    retryTopics,
     bufferMessages: atLeastOne('buffer.messages', options.buffer?.messages ?? 20_000),
     bufferBytes: atLeastOne('buffer.bytes', options.buffer?.bytes ?? 64 * 1024 * 1024),
     fetchBytes: atLeastOne('fetchBytes', options.fetchBytes ?? 4 * 1024 * 1024),
@@ -168,6 +180,27 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   if (settings.handlers.length === 0)
     throw new TidemarkError('CONFIG_INVALID', `The consumer of the group "${settings.group}" has no handlers.`)
   return settings
+}
+
+/**
+ * The topics beside those of the events that a group with these options uses. Throws `CONFIG_INVALID` for names that no topic can have, and for
+ * `deadLetter: 'block'` beside retry topics.
+ */
+export function retryTopicsOf(
+  options: Pick<ConsumerOptions, 'group' | 'handlers' | 'retryTopics' | 'deadLetterTopic' | 'deadLetter' | 'retry'>,
+): RetryTopics {
+  const { group, handlers, retryTopics = false, deadLetterTopic = retryTopics !== false, deadLetter, retry } = options
+  const blocks = deadLetter === 'block' || handlers.some((handler) => handler.deadLetter === 'block')
+  if (retryTopics !== false && blocks) {
+    throw new TidemarkError('CONFIG_INVALID', `retryTopics and deadLetter: 'block' do not go together in the group "${group}".`, {
+      remedy: "Retry topics give up the order of a key, which 'block' is to keep. Leave one of them out.",
+    })
+  }
+  return new RetryTopics(group, [...new Set(handlers.map(({ definition }) => definition.topic))], {
+    retryTopics: retryTopics === true ? {} : retryTopics,
+    deadLetterTopic,
+    retry: retryPolicy(defaultRetryPolicy, retry),
+  })
 }
 
 function requireRetryPolicy(name: string, policy: RetryPolicy): void {

@@ -38,6 +38,7 @@ export type AfterFailure =
 
 /** What an execution needs of its surroundings. */
 export interface ExecutionSettings {
+  /** Which charged run this is, in this topic. */
   readonly attempt: number
   /** Aborted by the execution when it is abandoned, so that handlers need not go on. */
   readonly run: AbortController
@@ -406,7 +407,7 @@ class CallContext extends MessageChance implements HandlerContext {
   constructor(tx: OwnTransaction, call: Call, settings: ExecutionSettings) {
     super(call.identity, call.timestamp)
     this.tx = tx
-    this.attempt = settings.attempt
+    this.attempt = call.before + settings.attempt
     this.signal = settings.run.signal
   }
 }

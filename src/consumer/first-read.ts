@@ -49,7 +49,9 @@ export class FirstRead {
   }
 
   async #firstPositions(topic: Topic, seen: boolean): Promise<FirstPositions> {
-    const { broker, group, lanes, startFrom } = this.#settings
+    const { broker, group, lanes, retryTopics } = this.#settings
+    // What waits in a retry topic is the group's own.
+    const startFrom = retryTopics.tier(topic.name) === undefined ? this.#settings.startFrom : 'earliest'
     const later = await broker.offsets(topic.name, 'earliest')
     const first = seen ? later : await firstOffsets({ broker, group, startFrom, topic: topic.name, earliest: later })
     return { topic: { group, topic: topic.name, topicId: topic.id }, lanes, first, later }
@@ -57,8 +59,9 @@ export class FirstRead {
 
   /** May the partitions without a position have one now? Those of a topic that was never read may. */
   #mayRead({ name, partitions }: Topic, positions: number): boolean {
-    const { group, addedPartitions } = this.#settings
-    if (positions === 0 || addedPartitions === 'read') return true
+    const { group, addedPartitions, retryTopics } = this.#settings
+    const hasOrder = retryTopics.tier(name) === undefined
+    if (positions === 0 || !hasOrder || addedPartitions === 'read') return true
     if (addedPartitions === 'wait') return false
     throw new TidemarkError(
       'TOPIC_MISMATCH',

@@ -3,6 +3,7 @@ import type { EventDefinition, MessageOf } from '../message/index.ts'
 import type { Message } from '../message/message.ts'
 import type { Transaction } from '../message/transaction.ts'
 import type { RetryPolicy } from '../retry/retry-policy.ts'
+import type { RetryTopics } from '../retry/retry-topics.ts'
 import type { DeadLetterPolicy } from './dead-letter-policy.ts'
 
 /** What a handler gets beside the message. */
@@ -94,8 +95,11 @@ export class Routes {
   /** By topic, then by type; `null` for what names no type. */
   readonly #byTopic = new Map<string, Map<string | null, Handler>>()
 
+  readonly #retryTopics: RetryTopics
+
   /** Throws `CONFIG_INVALID` when two handlers want the same message: one group handles it once. */
-  constructor(handlers: readonly Handler[]) {
+  constructor(handlers: readonly Handler[], retryTopics: RetryTopics) {
+    this.#retryTopics = retryTopics
     for (const handler of handlers) {
       const { topic, type, untyped } = handler.definition
       const types = this.#byTopic.get(topic) ?? new Map<string | null, Handler>()
@@ -115,13 +119,14 @@ export class Routes {
     }
   }
 
+  /** Those of the events, and the retry topics beside them. */
   get topics(): readonly string[] {
-    return [...this.#byTopic.keys()]
+    return [...this.#byTopic.keys(), ...this.#retryTopics.topics]
   }
 
   /** `null`: the record names no type. */
   find(topic: string, type: string | null): Handler | undefined {
-    return this.#byTopic.get(topic)?.get(type)
+    return (this.#byTopic.get(topic) ?? this.#byTopic.get(this.#retryTopics.tier(topic)?.source ?? ''))?.get(type)
   }
 }
 

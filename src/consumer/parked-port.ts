@@ -80,7 +80,8 @@ export type HeadFailure =
       readonly reason: string
       readonly afterMs: number
     }
-  | { readonly do: 'bury'; readonly letter: DeadLetter }
+  /** `publish`: goes into the outbox with it. */
+  | { readonly do: 'bury'; readonly letter: DeadLetter; readonly publish: readonly OutboxMessage[] }
 
 export interface ParkedStore {
   /** Leases keys that are due, whoever was last with them; each to one retrier, and none without a message that can be tried. In no order. */

@@ -14,6 +14,7 @@ import type { Moment } from './lane.ts'
 import { Partition } from './partition.ts'
 import type { PartitionCommand } from './partition-command.ts'
 import type { LaneRef, PartitionState } from './port.ts'
+import { cutAtDue } from './retry-wait.ts'
 import { runBatch } from './run-batch.ts'
 import { Dispatcher } from './dispatcher.ts'
 
@@ -34,6 +35,8 @@ interface Owned {
   /** Aborts when what is in flight does not count any more. */
   abort: AbortController
   wake: { readonly at: number; readonly cancel: () => void } | null
+  /** What was read of a retry topic and is not due yet. */
+  later: { readonly from: number; readonly cancel: () => void } | null
   /** Its lanes' rows say that it leaves in order. */
   givenBack: Promise<void>
   readonly gone: Promise<void>
@@ -74,6 +77,7 @@ export class Partitions {
         machine,
         abort: new AbortController(),
         wake: null,
+        later: null,
         givenBack: Promise.resolve(),
         gone: promise,
         leave: resolve,
@@ -112,9 +116,9 @@ export class Partitions {
 
   fetchPositions(): FetchPosition[] {
     const positions: FetchPosition[] = []
-    for (const { machine } of this.#owned.values()) {
+    for (const { machine, later } of this.#owned.values()) {
       const place = machine.fetchFrom
-      if (place === null) continue
+      if (place === null || later?.from === place.offset) continue
       const { topic, topicId, partition } = machine.ref
       const known = place.leaderEpoch === null ? {} : { leaderEpoch: place.leaderEpoch }
       positions.push({ topic, topicId, partition, offset: place.offset, ...known })
@@ -125,7 +129,23 @@ export class Partitions {
   fetched(from: number, found: Fetched): void {
     const owned = this.#owned.get(`${found.topic}/${found.partition}`)
     if (owned === undefined) return
-    this.#execute(owned, tell(owned.machine, from, found))
+    const tier = this.#settings.retryTopics.tier(found.topic)
+    this.#execute(owned, tell(owned.machine, from, tier === undefined ? found : this.#due(owned, found, tier.delayMs)))
+  }
+
+  /** The rest is told when it is due. If the partition is read from elsewhere then, it was an answer to an outdated question. */
+  #due(owned: Owned, found: Fetched, delayMs: number): Fetched {
+    const { due, later } = cutAtDue(found, delayMs, this.#settings.clock.now())
+    owned.later?.cancel()
+    owned.later = null
+    if (later === null) return due
+    const cancel = this.#settings.clock.after(later.inMs, () => {
+      owned.later = null
+      if (owned.machine.fetchFrom?.offset === later.from) this.fetched(later.from, later.found)
+      else this.#events.wantsFetch()
+    })
+    owned.later = { from: later.from, cancel }
+    return due
   }
 
   advance(): void {
@@ -338,6 +358,7 @@ export class Partitions {
   #remove(owned: Owned): void {
     owned.wake?.cancel()
     owned.wake = null
+    owned.later?.cancel()
     if (this.#owned.get(owned.name) === owned) this.#owned.delete(owned.name)
     this.#repeatsOfFormer += owned.machine.repeatsBelowPosition
     // Whoever comes next shall see it; but nobody waits long.

@@ -1,16 +1,16 @@
 import { TidemarkError } from '../errors.ts'
 import { RisingWater } from '../inbox/high-water.ts'
 import type { HighWater } from '../inbox/high-water.ts'
-import { inboxIdentity } from '../inbox/identity.ts'
 import { decodeMessage } from '../message/decode-message.ts'
 import { isPromiseLike } from '../message/eventual.ts'
 import type { Message } from '../message/message.ts'
 import type { LogRecord } from '../message/port.ts'
-import { readEnvelope } from '../message/read-envelope.ts'
 import type { EnvelopeOptions } from '../message/read-envelope.ts'
+import type { RetryTopics } from '../retry/retry-topics.ts'
 import type { BatchOrder } from './batch-order.ts'
 import type { Entry } from './entry.ts'
 import type { Handler, Routes } from './handler.ts'
+import { inboxIdOf, readEntry, senderPlace } from './read-entry.ts'
 
 /** A message to be handled. */
 export interface Task {
@@ -43,6 +43,7 @@ export interface Plan {
 export interface PlanSettings {
   readonly routes: Routes
   readonly envelope: EnvelopeOptions
+  readonly retryTopics: RetryTopics
 }
 
 /** Reads and decodes the messages of a batch, and sorts them by what is to be done with them. */
@@ -78,7 +79,7 @@ class Planning {
 
   take(entry: Entry): Step | Promise<Step> {
     const { record } = entry
-    const envelope = (entry.envelope ??= readEnvelope(record, this.#settings.envelope))
+    const envelope = readEntry(entry, this.#settings)
     const handler = this.#settings.routes.find(record.topic, envelope.type)
     if (handler === undefined) {
       if (envelope.type === null && envelope.undecodable !== undefined) return this.#bury(entry, null, envelope.undecodable)
@@ -86,7 +87,7 @@ class Planning {
       return this.#done()
     }
     if (handler.transaction === 'message' && this.#tasks.length > 0) return 'full'
-    const { coordinate } = envelope
+    const coordinate = senderPlace(entry, envelope)
     if (coordinate !== null && this.#water.seen(coordinate)) {
       this.#repeatsInStream += 1
       return this.#done()
@@ -95,8 +96,7 @@ class Planning {
       this.#queue.push(record)
       return this.#done()
     }
-    const hasOtherProof = coordinate !== null || envelope.identityOrigin === 'position' || handler.idempotent === 'natural'
-    const inboxId = hasOtherProof ? null : inboxIdentity(envelope.identity)
+    const inboxId = inboxIdOf(entry, envelope, handler)
     if (inboxId !== null && this.#identities.has(inboxId)) {
       this.#repeatsInBatch += 1
       return this.#done()

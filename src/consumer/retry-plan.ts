@@ -1,12 +1,11 @@
-import { inboxIdentity } from '../inbox/identity.ts'
 import { decodeMessage } from '../message/decode-message.ts'
-import { readEnvelope } from '../message/read-envelope.ts'
 import { TidemarkError } from '../errors.ts'
 import type { BatchSettings } from './batch-settings.ts'
 import { Entry } from './entry.ts'
 import type { Handler } from './handler.ts'
 import type { LeasedKey } from './parked-port.ts'
 import type { Task } from './plan.ts'
+import { inboxIdOf, readEntry } from './read-entry.ts'
 
 /** What a retrier does with a key, from its head on. */
 export interface RetryPlan {
@@ -20,12 +19,12 @@ export interface RetryPlan {
  * Reads the messages of a key that wait, up to the first that cannot be read. A head that has failed before, or made a process end, is alone: what comes behind it shall not
  * be done again for nothing. Rejects when what a codec needs is away.
  */
-export async function planRetry(key: LeasedKey, settings: Pick<BatchSettings, 'routes' | 'envelope'>): Promise<RetryPlan> {
+export async function planRetry(key: LeasedKey, settings: Pick<BatchSettings, 'routes' | 'envelope' | 'retryTopics'>): Promise<RetryPlan> {
   const isAlone = key.attempts > 0 || key.crashes > 0
   const steps: (Task | null)[] = []
   for (const { record } of isAlone ? key.messages.slice(0, 1) : key.messages) {
     const entry = new Entry(record)
-    const envelope = (entry.envelope = readEnvelope(record, settings.envelope))
+    const envelope = readEntry(entry, settings)
     const handler = settings.routes.find(record.topic, envelope.type)
     if (handler === undefined) {
       if (envelope.type !== null || envelope.undecodable === undefined) steps.push(null)
@@ -36,9 +35,7 @@ export async function planRetry(key: LeasedKey, settings: Pick<BatchSettings, 'r
     try {
       const message = (entry.message = await decodeMessage(envelope, handler.definition))
       // Its place says whether a message with a coordinate was handled: it waits here because it was not.
-      const hasOtherProof = envelope.coordinate !== null || envelope.identityOrigin === 'position' || handler.idempotent === 'natural'
-      const inboxId = hasOtherProof ? null : inboxIdentity(envelope.identity)
-      steps.push({ entry, handler, message, inboxId })
+      steps.push({ entry, handler, message, inboxId: inboxIdOf(entry, envelope, handler) })
       if (handler.transaction === 'message') break
     } catch (error) {
       if (TidemarkError.is(error) && error.retryable) {

@@ -176,12 +176,13 @@ class BatchRun {
   }
 
   async #commit(batch: BatchTransaction, done: Done): Promise<BatchResult | null> {
-    const { verdicts, publish } = done
+    const { verdicts } = done
     const { hopeless, nextOffset } = this.#plan
     const waiting = [...this.#plan.queue, ...done.held.map(({ entry }) => entry.record)]
     if (hopeless !== null) verdicts.condemn(hopeless, waiting)
     const held = verdicts.held()
     if (held !== null) return held
+    const publish = [...done.publish, ...verdicts.publish]
     const handled = done.tasks.filter((task) => !done.failed.has(task) && !done.held.includes(task))
     const end: BatchEnd = {
       position: this.#order.position,
@@ -242,7 +243,7 @@ class BatchRun {
 }
 
 function failedFrom(tasks: readonly Task[], failure: Failure): BatchResult {
-  return { outcome: 'failed', first: tasks[0]!.message.offset, last: tasks.at(-1)!.message.offset, failure }
+  return { outcome: 'failed', first: tasks[0]!.entry.record.offset, last: tasks.at(-1)!.entry.record.offset, failure }
 }
 
 function lostConnection(): Failure {

@@ -31,7 +31,7 @@ const lastAdviceMs = 1_000
  */
 export function runConsumer(options: ConsumerOptions): Consumer {
   const settings = consumerSettings(options)
-  return new ConsumerRun(settings, new Routes(settings.handlers))
+  return new ConsumerRun(settings, new Routes(settings.handlers, settings.retryTopics))
 }
 
 class ConsumerRun implements Consumer {
@@ -71,6 +71,7 @@ class ConsumerRun implements Consumer {
       envelope: settings.envelope,
       deadLetter: settings.deadLetter,
       retry: settings.retry,
+      retryTopics: settings.retryTopics,
       timeoutMs: settings.timeoutMs,
       bounds: settings.parked,
       breaker: this.#outage?.breaker ?? null,

@@ -13,6 +13,7 @@ import { Execution, type ExecutionOutcome } from './execution.ts'
 import type { Handler } from './handler.ts'
 import type { FailedAttempt } from './port.ts'
 import type { HeadFailure, LeasedKey, RetryTransaction } from './parked-port.ts'
+import { toDeadLetterTopic } from './pass-on.ts'
 import { type RetryPlan, planRetry } from './retry-plan.ts'
 import type { Task } from './plan.ts'
 
@@ -193,7 +194,7 @@ class RetryRun {
   }
 
   async #failed(entry: Entry, handler: Handler | null, failure: Failure): Promise<RetryResult> {
-    const { clock, breaker, store, tally } = this.#settings
+    const { clock, breaker, store, tally, onPublished } = this.#settings
     const { group, topic, partition } = this.#key.partition
     const now = clock.now()
     const charged = withAttempt(this.#key.failures, { at: now, error: failure.reason })
@@ -217,6 +218,7 @@ class RetryRun {
       channels.consumerRetry.publish({ group, topic, partition, offset, attempt: this.#key.attempts + 1, errorClass: failure.errorClass })
     }
     if (head.do === 'bury') {
+      if (head.publish.length > 0) onPublished()
       tally.deadLetters += 1
       const { policy, errorClass } = head.letter
       channels.consumerDeadLetter.publish({ group, topic, partition, offset, policy, errorClass })
@@ -239,6 +241,11 @@ class RetryRun {
     if (step.do === 'park')
       return { do: 'park', charged: this.#key.attempts + 1, attempts: charged, reason: failure.reason, afterMs: step.afterMs }
     const letter = deadLetterOf(entry, handler, failure, charged, { ...this.#settings, group: this.#key.partition.group })
-    return { do: 'bury', letter: { ...letter, retryCount: this.#key.attempts + 1 } }
+    const counted = { ...letter, retryCount: this.#key.attempts + 1 }
+    return {
+      do: 'bury',
+      letter: counted,
+      publish: toDeadLetterTopic(entry, counted, { ...this.#settings, group: this.#key.partition.group }),
+    }
   }
 }

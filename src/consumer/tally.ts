@@ -13,6 +13,8 @@ export interface ConsumerCounts {
   readonly deadLetters: number
   /** Messages parked with their key after a failure. */
   readonly parked: number
+  /** Messages sent to a retry topic after a failure. */
+  readonly passedOn: number
   /** Failed runs that were charged to a message. */
   readonly retries: number
   /** Failed runs that were repeated at once, charged to nobody. */
@@ -36,6 +38,7 @@ export class Tally {
   retries = 0
   immediateRetries = 0
   parked = 0
+  passedOn = 0
   batches = 0
   abandonedRuns = 0
   uncharged = 0
@@ -50,7 +53,7 @@ export class Tally {
   }
 
   counts(belowPosition: number): ConsumerCounts {
-    const { handled, retried, queued, parked, deadLetters, retries, immediateRetries, batches, abandonedRuns, uncharged } = this
+    const { handled, retried, queued, parked, passedOn, deadLetters, retries, immediateRetries, batches, abandonedRuns, uncharged } = this
     const duplicates = { position: belowPosition, highWater: this.duplicatesHighWater, inbox: this.duplicatesInbox }
     return {
       handled,
@@ -59,6 +62,7 @@ export class Tally {
       skippedTypes: Object.fromEntries(this.#skipped),
       queued,
       parked,
+      passedOn,
       deadLetters,
       retries,
       immediateRetries,

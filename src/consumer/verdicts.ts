@@ -1,3 +1,4 @@
+import type { OutboxMessage } from '../message/outbox-message.ts'
 import type { LogRecord } from '../message/port.ts'
 import { type Failure, failureOf, signatureOf } from '../retry/failure.ts'
 import { nextStep, retryPolicy } from '../retry/retry-policy.ts'
@@ -9,13 +10,24 @@ import { deadLetterOf } from './dead-letter-of.ts'
 import type { Entry } from './entry.ts'
 import type { AfterFailure } from './execution.ts'
 import type { Handler } from './handler.ts'
+import { toDeadLetterTopic, toRetryTopic } from './pass-on.ts'
 import type { Hopeless, Task } from './plan.ts'
 import type { DeadLetter, Parking } from './port.ts'
 
 /** What becomes of a message that failed, as long as it is its own fault. */
-type Verdict = { readonly handler: Handler | null; readonly failure: Failure } & (
-  { readonly park: Parking; readonly letter: null } | { readonly park: null; readonly letter: DeadLetter }
-)
+interface Verdict {
+  readonly entry: Entry
+  readonly handler: Handler | null
+  readonly failure: Failure
+  /** Which charged run of it failed, from 1; `null`: nobody is charged. */
+  readonly charged: number | null
+  readonly then: Then
+}
+
+type Then =
+  | { readonly do: 'park'; readonly park: Parking }
+  | { readonly do: 'pass on'; readonly copy: OutboxMessage }
+  | { readonly do: 'bury'; readonly letter: DeadLetter; readonly copies: readonly OutboxMessage[] }
 
 /** What becomes of the messages of one run of a batch that fail in it. Counts only if the run commits. */
 export class Verdicts {
@@ -31,11 +43,16 @@ export class Verdicts {
   }
 
   get parked(): readonly Parking[] {
-    return this.#verdicts.flatMap(({ park }) => park ?? [])
+    return this.#verdicts.flatMap(({ then }) => (then.do === 'park' ? then.park : []))
   }
 
   get buried(): readonly DeadLetter[] {
-    return this.#verdicts.flatMap(({ letter }) => letter ?? [])
+    return this.#verdicts.flatMap(({ then }) => (then.do === 'bury' ? then.letter : []))
+  }
+
+  /** What goes to retry topics and to the topic of dead letters. */
+  get publish(): readonly OutboxMessage[] {
+    return this.#verdicts.flatMap(({ then }) => (then.do === 'park' ? [] : then.do === 'pass on' ? then.copy : then.copies))
   }
 
   /** Keys that wait from now on, base64. */
@@ -85,8 +102,7 @@ export class Verdicts {
         held ??= failure
         return verdict
       }
-      const { record } = verdict.park ?? verdict.letter
-      return { handler, failure, park: { record, reason: failure.reason, attempts: [], afterMs: 0 }, letter: null }
+      return this.#uncharged(verdict.entry, handler, failure, 0)
     })
     return held === null ? null : { outcome: 'held', failure: held }
   }
@@ -96,45 +112,69 @@ export class Verdicts {
     const { tally } = this.#settings
     const { group, topic, partition } = this.#order.lane
     tally.immediateRetries += this.#again
-    for (const { handler, failure, park, letter } of this.#verdicts) {
-      const { record, attempts } = park ?? letter
-      if (failure.is !== 'poison' && attempts.length > 0) {
+    for (const { entry, handler, failure, charged, then } of this.#verdicts) {
+      const { record } = entry
+      if (failure.is !== 'poison' && charged !== null) {
         tally.retries += 1
-        channels.consumerRetry.publish({ group, topic, partition, offset: record.offset, attempt: 1, errorClass: failure.errorClass })
+        const { errorClass } = failure
+        channels.consumerRetry.publish({ group, topic, partition, offset: record.offset, attempt: charged, errorClass })
       }
-      if (park === null) continue
-      const { afterMs } = park
-      this.#settings.onParked({ handler: handler?.name ?? '', partition: this.#order.lane, record, afterMs, charged: attempts.length > 0 })
+      if (then.do === 'pass on') tally.passedOn += 1
+      if (then.do !== 'park') continue
+      const { afterMs } = then.park
+      this.#settings.onParked({ handler: handler?.name ?? '', partition: this.#order.lane, record, afterMs, charged: charged !== null })
     }
   }
 
-  #opens(handler: string, { failure: failed, park, letter }: Verdict): boolean {
+  #opens(handler: string, { entry: { record, earlier }, failure: failed }: Verdict): boolean {
     const { breaker, clock } = this.#settings
-    const { record } = park ?? letter
     const key = record.key === null ? `offset ${record.offset}` : record.key.toString('base64')
-    const { is, errorClass } = failed
-    const failure = { handler, is, errorClass, signature: signatureOf(failed), key, first: true }
+    const { is, errorClass, reason } = failed
+    // What is known to fail says nothing of the state of things, but that something is away which was not before.
+    const first = earlier === null || (is === 'transient' && earlier.attempts.at(-1)?.error !== reason)
+    const failure = { handler, is, errorClass, signature: signatureOf(failed), key, first }
     return breaker!.failed(failure, clock.elapsed(), clock.random()) === 'hold'
   }
 
   #judge(entry: Entry, handler: Handler | null, failure: Failure): AfterFailure {
-    const { clock } = this.#settings
-    const { record } = entry
-    const { reason } = failure
-    if (failure.laterMs !== null) {
-      this.#verdicts.push({ handler, failure, park: { record, reason, attempts: [], afterMs: failure.laterMs }, letter: null })
-      return 'queue'
-    }
+    const verdict =
+      failure.laterMs === null ? this.#charged(entry, handler, failure) : this.#uncharged(entry, handler, failure, failure.laterMs)
+    this.#verdicts.push(verdict)
+    const { then } = verdict
+    return then.do === 'park' || (then.do === 'bury' && then.letter.policy === 'block') ? 'queue' : 'go on'
+  }
+
+  #charged(entry: Entry, handler: Handler | null, failure: Failure): Verdict {
+    const { clock, retryTopics } = this.#settings
     const now = clock.now()
-    const attempts = withAttempt([], { at: now, error: reason })
-    const step = nextStep(this.#policy(handler), { is: failure.is, attempts: 1, firstFailedAt: now, now, random: clock.random() })
-    if (step.do === 'park') {
-      this.#verdicts.push({ handler, failure, park: { record, reason, attempts, afterMs: step.afterMs }, letter: null })
-      return 'queue'
+    const charged = (entry.earlier?.count ?? 0) + 1
+    const attempts = withAttempt(entry.earlier?.attempts ?? [], { at: now, error: failure.reason })
+    const { at: firstFailedAt } = attempts[0]!
+    const step = nextStep(this.#policy(handler), { is: failure.is, attempts: charged, firstFailedAt, now, random: clock.random() })
+    const verdict = { entry, handler, failure, charged }
+    if (step.do === 'bury') {
+      const letter = { ...deadLetterOf(entry, handler, failure, attempts, this.#forGroup), retryCount: charged }
+      return { ...verdict, then: { do: 'bury', letter, copies: toDeadLetterTopic(entry, letter, this.#forGroup) } }
     }
-    const letter = deadLetterOf(entry, handler, failure, attempts, { ...this.#settings, group: this.#order.lane.group })
-    this.#verdicts.push({ handler, failure, park: null, letter })
-    return letter.policy === 'block' ? 'queue' : 'go on'
+    if (retryTopics.areOn) {
+      const copy = toRetryTopic({ entry, failure, attempts, count: charged }, null, this.#forGroup)
+      return { ...verdict, then: { do: 'pass on', copy } }
+    }
+    return { ...verdict, then: { do: 'park', park: { record: entry.record, reason: failure.reason, attempts, afterMs: step.afterMs } } }
+  }
+
+  /** It waits, by nobody's fault. */
+  #uncharged(entry: Entry, handler: Handler | null, failure: Failure, afterMs: number): Verdict {
+    const verdict = { entry, handler, failure, charged: null }
+    const { attempts = [], count = 0 } = entry.earlier ?? {}
+    if (this.#settings.retryTopics.areOn) {
+      return { ...verdict, then: { do: 'pass on', copy: toRetryTopic({ entry, failure, attempts, count }, afterMs, this.#forGroup) } }
+    }
+    return { ...verdict, then: { do: 'park', park: { record: entry.record, reason: failure.reason, attempts: [], afterMs } } }
+  }
+
+  get #forGroup(): BatchSettings & { readonly group: string } {
+    return { ...this.#settings, group: this.#order.lane.group }
   }
 
   #policy(handler: Handler | null): BatchSettings['retry'] {

@@ -1,3 +1,4 @@
+import { originalOf } from '../consumer/original-record.ts'
 import type { LogRecord } from '../message/port.ts'
 import { readEnvelope } from '../message/read-envelope.ts'
 import type { Letter, LetterDetail } from './letter.ts'
@@ -27,7 +28,7 @@ export interface DeadLetterMessage {
   readonly retryCount: number
   readonly firstFailedAt: Date
   readonly lastFailedAt: Date
-  /** The topic it came from. */
+  /** The topic it was first in: where it died in a retry topic, not that one. */
   readonly sourceQueue: string
   readonly context: Letter
 }
@@ -36,14 +37,15 @@ export interface DeadLetterMessage {
 export function deadLetterMessage(letter: LetterDetail): DeadLetterMessage {
   const { record, stack, attempts: _attempts, lineage, history: _history, ...context } = letter
   const [first] = lineage
+  const original = originalOf(first === undefined ? record : { ...record, ...first.before }).record
   return {
-    originalEvent: originalEvent(first === undefined ? record : { ...record, ...first.before }),
+    originalEvent: originalEvent(original),
     failureReason: letter.reason,
     failureStack: stack ?? undefined,
     retryCount: letter.retryCount,
     firstFailedAt: letter.firstFailedAt,
     lastFailedAt: letter.lastFailedAt,
-    sourceQueue: letter.topic,
+    sourceQueue: original.topic,
     context,
   }
 }

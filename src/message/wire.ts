@@ -12,6 +12,9 @@ export const storedHeadersHeader = 'tidemark-headers'
 /** In the outbox's column only, never on the wire: the event's own topic. */
 export const storedTopicHeader = 'tidemark-topic'
 
+/** In the outbox's column only: key and headers of a record that is passed on as it is. See `passed-on.ts`. */
+export const storedRecordHeader = 'tidemark-record'
+
 /** May a user's header have this name? Those of CloudEvents, of Debezium's router and our own are taken. */
 export function isReservedHeader(name: string): boolean {
   return name === 'id' || name === 'content-type' || name === 'traceparent' || name.startsWith('ce_') || name.startsWith('tidemark-')

@@ -2,7 +2,8 @@ import type { ServiceDatabase } from '../drivers/port.ts'
 import type { Broker } from '../message/port.ts'
 import type { Consumption } from './service.ts'
 import { embeddedPlatform } from './embedded-platform.ts'
-import { type ServiceOptions, outboxSettings } from './options.ts'
+import { retryTopicsOf } from '../consumer/consumer-options.ts'
+import { type ServiceOptions, consumerSettings, outboxSettings } from './options.ts'
 import type { Running } from './running.ts'
 import type { Flow } from './settled.ts'
 import { type GroupLag, groupLag } from './lag.ts'
@@ -40,12 +41,17 @@ export async function openService(name: string, options: ServiceOptions): Promis
 }
 
 /** What is on its way through an open service: its outbox, and the topics of its groups. */
-export async function flowOf(open: OpenService, consumptions: readonly Consumption[], running: Running | null): Promise<Flow> {
+export async function flowOf(
+  open: OpenService,
+  consumptions: readonly Consumption[],
+  running: Running | null,
+  options: ServiceOptions,
+): Promise<Flow> {
   // Positions of idle lanes are stored about once a second; whoever waits wants them now.
   for (const consumer of running?.consumers ?? []) consumer.advance()
   // The outbox first: a handler's publish and its position move in one commit, and this order sees one of them.
   const pending = await open.database.outbox.pending()
-  const lags = await lagsOf(open, consumptions)
+  const lags = await lagsOf(open, consumptions, options)
   // Last: a message leaves the log for the queue of its key, and what it publishes there shows in the outbox of the next look.
   const parked = await parkedOf(open, consumptions)
   const behind = lags.filter(({ lag }) => lag > 0)
@@ -65,13 +71,37 @@ async function parkedOf(open: OpenService, consumptions: readonly Consumption[])
 }
 
 /** How far each group is behind in each of its topics. */
-export async function lagsOf(open: OpenService, consumptions: readonly Consumption[]): Promise<readonly GroupLag[]> {
+export async function lagsOf(
+  open: OpenService,
+  consumptions: readonly Consumption[],
+  options: ServiceOptions,
+): Promise<readonly GroupLag[]> {
   const lags: GroupLag[] = []
-  for (const [group, topics] of topicsByGroup(consumptions)) lags.push(...(await groupLag(open, group, topics)))
+  for (const [group, topics] of readByGroup(consumptions, options)) lags.push(...(await groupLag(open, group, topics)))
   return lags
 }
 
-/** What each group reads. */
+/** What each group reads: the topics of its events, and its retry topics. */
+export function readByGroup(consumptions: readonly Consumption[], options: ServiceOptions): ReadonlyMap<string, readonly string[]> {
+  const retry = retryTopicsByGroup(consumptions, options)
+  return new Map([...topicsByGroup(consumptions)].map(([group, topics]) => [group, [...topics, ...retry.get(group)!.topics]]))
+}
+
+/** The topics beside those of the events, for each group. Fails with `CONFIG_INVALID` as the consumer would. */
+export function retryTopicsByGroup(
+  consumptions: readonly Consumption[],
+  options: ServiceOptions,
+): ReadonlyMap<string, ReturnType<typeof retryTopicsOf>> {
+  const groups = [...topicsByGroup(consumptions).keys()]
+  return new Map(
+    groups.map((group) => {
+      const handlers = consumptions.filter((one) => one.group === group).map(({ handler }) => handler)
+      return [group, retryTopicsOf({ ...consumerSettings(options), group, handlers })]
+    }),
+  )
+}
+
+/** Topics of the events of each group. */
 export function topicsByGroup(consumptions: readonly Consumption[]): ReadonlyMap<string, readonly string[]> {
   const topics = new Map<string, string[]>()
   for (const { group, handler } of consumptions) {

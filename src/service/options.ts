@@ -8,6 +8,7 @@ import type { Authorize, OperationKind, RunOperationsOptions } from '../operatio
 import type { RelayOptions } from '../outbox/index.ts'
 import type { ConsumeOptions } from './service.ts'
 import type { BreakerPolicy } from '../retry/circuit-breaker.ts'
+import type { RetryTopicsOptions } from '../retry/retry-topics.ts'
 import type { RetryPolicy, RetryTiming } from '../retry/retry-policy.ts'
 import {
   type SettingCheck,
@@ -101,6 +102,8 @@ export interface ServiceConsumerOptions extends Pick<
   | 'retryPollMs'
   | 'retryLeaseMs'
   | 'deadLetter'
+  | 'retryTopics'
+  | 'deadLetterTopic'
   | 'buffer'
   | 'fetchBytes'
   | 'idleAdvanceMs'
@@ -179,6 +182,21 @@ function isBreaker(value: unknown): boolean {
   }
 }
 
+const retryTopics = group<RetryTopicsOptions>({
+  delaysMs: { expected: 'a rising list of milliseconds', holds: (value) => Array.isArray(value) && value.length > 0 },
+  topicName: callback,
+})
+
+function areRetryTopics(value: unknown): boolean {
+  if (typeof value === 'boolean') return true
+  try {
+    check('retryTopics', '', value as object, retryTopics)
+    return true
+  } catch {
+    return false
+  }
+}
+
 const settings = group<ServiceOptions>({
   database: madeBy('open', 'a database driver, such as postgres({ pool }) or memory()'),
   broker: madeBy('appender', 'a broker, such as postgresBroker({ connectionString }) or memoryBroker()'),
@@ -217,6 +235,8 @@ const settings = group<ServiceOptions>({
     retryPollMs: duration(1),
     retryLeaseMs: duration(1),
     deadLetter: oneOf('block', 'skip'),
+    retryTopics: { expected: 'true, false, or { delaysMs, topicName }', holds: areRetryTopics },
+    deadLetterTopic: eitherOf(truth, callback),
     buffer: group<NonNullable<ConsumerOptions['buffer']>>({ messages: whole(1), bytes: whole(1) }),
     fetchBytes: whole(1),
     idleAdvanceMs: duration(1),

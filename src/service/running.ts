@@ -3,7 +3,7 @@ import { TidemarkError } from '../errors.ts'
 import type { TopicSpec } from '../message/index.ts'
 import { type Relay, runRelay } from '../outbox/index.ts'
 import { channels } from '../telemetry/channels.ts'
-import type { OpenService } from './open-service.ts'
+import { type OpenService, retryTopicsByGroup } from './open-service.ts'
 import { type ServiceOptions, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import type { Consumption } from './service.ts'
 import { noteContacts, watchDeadLetters } from './service-alerts.ts'
@@ -59,10 +59,16 @@ async function prepareTopics({ name, broker }: OpenService, consumptions: readon
 }
 
 /** What is said of single topics goes before what is said of all. */
-function topicSpecs(consumptions: readonly Consumption[], { partitions, topics = [] }: ServiceOptions): readonly TopicSpec[] {
+function topicSpecs(consumptions: readonly Consumption[], options: ServiceOptions): readonly TopicSpec[] {
+  const { partitions: ofAll, topics = [] } = options
   const names = new Set([...consumptions.map(({ handler }) => handler.definition.topic), ...topics.map(({ name }) => name)])
-  const common = partitions === undefined ? {} : { partitions }
-  return [...names].map((name) => ({ ...common, ...topics.find((spec) => spec.name === name), name }))
+  const partitions = (count: number | undefined): Pick<TopicSpec, 'partitions'> => (count === undefined ? {} : { partitions: count })
+  const specOf = (name: string): TopicSpec | undefined => topics.find((spec) => spec.name === name)
+  const own = [...names].map((name) => ({ ...partitions(ofAll), ...specOf(name), name }))
+  // As many partitions as the topic whose messages they take, where that was said.
+  const beside = [...retryTopicsByGroup(consumptions, options).values()].flatMap(({ all }) => all)
+  const more = beside.filter(({ name }) => !names.has(name))
+  return [...own, ...more.map(({ name, source }) => ({ ...partitions(specOf(source)?.partitions ?? ofAll), name }))]
 }
 
 /** One consumer for each group, in the order they were first named. */

@@ -17,7 +17,7 @@ import { type ServiceOptions, checkConsume, checkService } from './options.ts'
 import { type PublishEntry, Publisher } from './publisher.ts'
 import { redriveHorizon } from './service-operations.ts'
 import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
-import { type OpenService, flowOf, openService, topicsByGroup } from './open-service.ts'
+import { type OpenService, flowOf, openService, readByGroup } from './open-service.ts'
 import { type LagOptions, type PartitionLag, partitionLags } from './partition-lag.ts'
 import { type Running, startService } from './running.ts'
 import { lazyLedger } from './service-ledger.ts'
@@ -216,7 +216,7 @@ export class Service implements Flowing, AsyncDisposable {
 
   /** One look at what is on its way; see `settled`. */
   async flow(): Promise<Flow> {
-    return flowOf(await this.#open(), this.#consumptions, this.#running)
+    return flowOf(await this.#open(), this.#consumptions, this.#running, this.#options)
   }
 
   /** Can it work: the database answers, and consumers and relay have not ended. */
@@ -252,7 +252,8 @@ export class Service implements Flowing, AsyncDisposable {
    */
   async lag(options: LagOptions = {}): Promise<readonly PartitionLag[]> {
     const open = await this.#open()
-    const lags = [...topicsByGroup(this.#consumptions)].map(([group, topics]) => partitionLags(open, group, topics, options, Date.now()))
+    const read = [...readByGroup(this.#consumptions, this.#options)]
+    const lags = read.map(([group, topics]) => partitionLags(open, group, topics, options, Date.now()))
     return (await Promise.all(lags)).flat()
   }
 

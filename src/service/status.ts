@@ -43,7 +43,10 @@ export async function statusOf(
   options: ServiceOptions,
 ): Promise<ServiceStatus> {
   const pending = await open.database.outbox.pending()
-  const [{ lags, error }, horizon] = await Promise.all([promptly(lagsOf(open, consumptions)), horizonOf(open, consumptions, options)])
+  const [{ lags, error }, horizon] = await Promise.all([
+    promptly(lagsOf(open, consumptions, options)),
+    horizonOf(open, consumptions, options),
+  ])
   const names = [...new Set(consumptions.map(({ group }) => group))]
   return {
     name: open.name,

@@ -51,7 +51,7 @@ test('a discarded head leaves the key blocked where the next one is dead, too', 
   await consumer.letters.redrive([{ id: idAt(0) }], { actor })
   const [leased] = await lease()
   expect(offsets([leased!])).toEqual([[0]])
-  expect(await consumer.parked.failed(leased!, { do: 'bury', letter: deadLetter(record(0), 'block') })).toBe(true)
+  expect(await consumer.parked.failed(leased!, { do: 'bury', letter: deadLetter(record(0), 'block'), publish: [] })).toBe(true)
   await consumer.letters.change(idAt(0), { kind: 'discard' }, { actor })
   expect(await lease()).toEqual([])
 })

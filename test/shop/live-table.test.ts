@@ -23,6 +23,7 @@ const status: ServiceStatus = {
           handled: 20,
           retried: 0,
           parked: 0,
+          passedOn: 0,
           immediateRetries: 0,
           duplicates: { position: 1, highWater: 2, inbox: 4 },
           skippedTypes: {},

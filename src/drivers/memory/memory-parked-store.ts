@@ -46,33 +46,42 @@ export class MemoryParkedStore implements ParkedStore {
     return new MemoryRetry(this.#parts, key)
   }
 
-  failed(key: LeasedKey, failure: HeadFailure): Promise<boolean> {
-    const { database, tables } = this.#parts
+  async failed(key: LeasedKey, failure: HeadFailure): Promise<boolean> {
+    const { database } = this.#parts
+    const tx = database.begin()
+    try {
+      if (!(await this.#note(tx, key, failure))) return false
+      await database.step('commit', tx)
+      tx.commit()
+      return true
+    } finally {
+      tx.rollBack()
+    }
+  }
+
+  /** `false`: the lease, or the head, is another one now. */
+  async #note(tx: MemoryTransaction, key: LeasedKey, failure: HeadFailure): Promise<boolean> {
+    const { database, tables, append } = this.#parts
     const { partition } = key
     const name = key.key.toString('base64')
     const { offset } = key.messages[0]!.record
-    return database.transaction(async (tx) => {
-      await tx.lock(keyLock(partition, name))
-      await database.step('note failure', tx)
-      if (!isLeased(tables, key) || !isHead(tables, key, [offset])) return false
-      tx.stage(() => {
-        if (failure.do === 'park') {
-          const { charged, attempts, afterMs } = failure
-          tables.note(partition, name, {
-            ...freshState,
-            attempts: charged,
-            failures: attempts,
-            nextAttemptAt: database.clock.now() + afterMs,
-          })
-          return
-        }
-        tables.bury(partition, failure.letter)
-        tables.remove(partition, name, [offset])
-        if (failure.letter.policy === 'block') tables.queue(partition, { record: key.messages[0]!.record, dead: true })
-        blockIfDead(tables, partition, name)
-      })
-      return true
+    if (failure.do === 'bury' && failure.publish.length > 0) await append(tx, failure.publish)
+    await tx.lock(keyLock(partition, name))
+    await database.step('note failure', tx)
+    if (!isLeased(tables, key) || !isHead(tables, key, [offset])) return false
+    tx.stage(() => {
+      if (failure.do === 'park') {
+        const { charged, attempts, afterMs } = failure
+        const nextAttemptAt = database.clock.now() + afterMs
+        tables.note(partition, name, { ...freshState, attempts: charged, failures: attempts, nextAttemptAt })
+        return
+      }
+      tables.bury(partition, failure.letter)
+      tables.remove(partition, name, [offset])
+      if (failure.letter.policy === 'block') tables.queue(partition, { record: key.messages[0]!.record, dead: true })
+      blockIfDead(tables, partition, name)
     })
+    return true
   }
 
   renew(keys: readonly LeasedKey[], leaseMs: number): Promise<void> {

@@ -7,6 +7,7 @@ import { refusal } from './handler-transaction.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
 import { PostgresRetry } from './postgres-retry.ts'
 import { bury } from './queries/dead-letter.ts'
+import { appendStatements } from './queries/outbox.ts'
 import { attemptsFromJson, headersFromJson } from './queries/record-columns.ts'
 import * as retry from './queries/retry.ts'
 import type { Statement } from './statement-run.ts'
@@ -73,6 +74,7 @@ export class PostgresParkedStore implements ParkedStore {
       try {
         await session.run([
           begin,
+          ...(failure.do === 'bury' ? appendStatements(this.#settings.schema, failure.publish) : []),
           retry.lockLease(this.#schema, key),
           retry.requireHead(this.#schema, key, [head.offset]),
           ...this.#noting(key, failure),

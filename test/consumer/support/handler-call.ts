@@ -9,5 +9,6 @@ export function handlerCall(handler: Handler, message: Message, exclusive: boole
   const bytes = key === null ? null : Buffer.from(key)
   const entry = new Entry({ topic, partition, offset, timestamp: 0, key: bytes, value: null, headers: [] })
   const task = { entry, handler, message, inboxId: null }
-  return { handler, tasks: [task], messages: [message], identity: id, timestamp: 0, keys: key === null ? [] : [key], exclusive, tries: 1 }
+  const keys = key === null ? [] : [key]
+  return { handler, tasks: [task], messages: [message], identity: id, timestamp: 0, before: 0, keys, exclusive, tries: 1 }
 }
