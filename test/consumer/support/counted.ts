@@ -1,12 +1,13 @@
 import { z } from 'zod'
 import { event } from '../../../src/message/index.ts'
 
+const counter = { aggregate: 'counter', key: ({ key }: { key: string }) => key, schema: z.object({ key: z.string(), n: z.number() }) }
+
 /** The event of these tests: the n-th of its key. */
-export const Counted = event('Counted', {
-  aggregate: 'counter',
-  key: ({ key }) => key,
-  schema: z.object({ key: z.string(), n: z.number() }),
-})
+export const Counted = event('Counted', counter)
+
+/** The same on a topic of its own. */
+export const countedOn = (topic: string): typeof Counted => event('Counted', { ...counter, topic })
 
 /** Makes the table into which handlers write, one row per effect; `place` tells the order of the statements. */
 export const effectTable =

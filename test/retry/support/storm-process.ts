@@ -7,16 +7,19 @@ import { createInterface } from 'node:readline'
 import { onMessage, runConsumer } from '../../../src/consumer/index.ts'
 import { PostgresBroker } from '../../../src/drivers/postgres/postgres-broker.ts'
 import { PostgresConsumerStore } from '../../../src/drivers/postgres/postgres-consumer-store.ts'
+import { PostgresOutboxStore } from '../../../src/drivers/postgres/postgres-outbox-store.ts'
+import { runRelay } from '../../../src/outbox/index.ts'
+import { kafka } from '../../../src/drivers/kafka/index.ts'
 import { PostgresDatabase } from '../../../src/drivers/postgres/database.ts'
 import { RetryLater, TerminalError } from '../../../src/retry/index.ts'
-import { Counted, insertEffect } from '../../consumer/support/counted.ts'
+import { countedOn, insertEffect } from '../../consumer/support/counted.ts'
 import type { StormSettings } from './start-storm-consumer.ts'
 
-const { url } = JSON.parse(process.argv[2]!) as StormSettings
+const { url, kafka: brokers, topic, group, retryTopics } = JSON.parse(process.argv[2]!) as StormSettings
 const database = new PostgresDatabase({ connectionString: url, maxConnections: 8 })
-const broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
+const broker = brokers === undefined ? new PostgresBroker({ connectionString: url, maxConnections: 4 }) : kafka({ brokers })
 
-const handler = onMessage(Counted, async ({ id, data: { key, n } }, { tx }) => {
+const handler = onMessage(countedOn(topic), async ({ id, data: { key, n } }, { tx }) => {
   const chance = Math.random()
   if (chance < 0.02) throw new Error('before anything was done')
   await tx.query(insertEffect, [id, key, n])
@@ -30,7 +33,7 @@ const handler = onMessage(Counted, async ({ id, data: { key, n } }, { tx }) => {
 })
 
 const consumer = runConsumer({
-  group: 'storm',
+  group,
   broker,
   store: new PostgresConsumerStore({ database, standstillMs: 1_000 }),
   handlers: [handler],
@@ -44,8 +47,10 @@ const consumer = runConsumer({
   drainMs: 1_000,
   lockTimeoutMs: 300,
   lanes: 3,
-  sessionTimeoutMs: 1_500,
+  sessionTimeoutMs: brokers === undefined ? 1_500 : 6_000,
+  ...(retryTopics ? { retryTopics: { delaysMs: [20, 60, 100] }, onPublished: () => relay?.wake() } : {}),
 })
+const relay = retryTopics ? runRelay({ store: new PostgresOutboxStore({ database }), broker, idleMs: 20, leaseMs: 1_000 }) : null
 
 // An end of the input says that whoever started it is gone: nothing may be left running.
 createInterface({ input: process.stdin })
@@ -55,5 +60,6 @@ await consumer.done.catch((error: unknown) => {
   console.error(String(error))
   process.exitCode = 3
 })
+await relay?.stop()
 await Promise.all([database.close(), broker.close()])
 process.exit()
