@@ -32,6 +32,7 @@ test('the README and the pages of the patterns show code that runs', () => {
       'docs/patterns/operations.md',
       'docs/patterns/outbox.md',
       'docs/patterns/retries.md',
+      'docs/patterns/retry-topics.md',
     ]),
   )
 })

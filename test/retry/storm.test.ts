@@ -86,7 +86,8 @@ describe.each(variants.filter(({ onKafka }) => !onKafka || (isLong && !kafkaAvai
       const thaws: Promise<unknown>[] = []
       let [killed, frozen] = [0, 0]
       while (running()) {
-        await pause(300 + random() * 900)
+        // Kafka takes six seconds to give a dead member's partitions to another one.
+        await pause((300 + random() * 900) * (onKafka ? 4 : 1))
         const [victim] = alive.splice(Math.floor(random() * alive.length), 1)
         if (random() < 0.5) {
           victim!.signal('SIGKILL')
