@@ -1,5 +1,6 @@
 import type { OutboxMessage } from '../message/outbox-message.ts'
 import { passedOn } from '../message/passed-on.ts'
+import { aggregateTypeOf } from '../message/topic.ts'
 import type { Failure } from '../retry/failure.ts'
 import type { BatchSettings } from './batch-settings.ts'
 import type { Entry } from './entry.ts'
@@ -38,8 +39,9 @@ function sourceOf({ record }: Entry, { retryTopics }: PassOnSettings): string {
   return retryTopics.tier(record.topic)?.source ?? record.topic
 }
 
-function copyOf({ record, original, envelope }: Entry, topic: string, aggregateType: string, passOn: PassOn): OutboxMessage {
+function copyOf({ record, original, envelope }: Entry, topic: string, source: string, passOn: PassOn): OutboxMessage {
   const { key, value } = original
+  const aggregateType = aggregateTypeOf(source)
   const place = `${record.topic}-${record.partition}-${record.offset}`
   return passedOn({ topic, key, value, headers: passOnHeaders(original, passOn), type: envelope?.type ?? null, aggregateType, place })
 }

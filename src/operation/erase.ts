@@ -9,7 +9,7 @@ import type { Item, ItemResult, Params, Plan } from './operation.ts'
 export interface ErasedKey {
   /** As the outbox has it. */
   readonly aggregateType: string
-  /** Topics that its messages may stand in. */
+  /** Topics that its messages may stand in. Their retry topics and topics of dead letters go with them, by the default names. */
   readonly topics: readonly string[]
   readonly key: string
 }

@@ -175,3 +175,24 @@ test('on Kafka it says what has to be done there', async () => {
   expect([exitCode, stdout]).toEqual([0, expect.stringContaining('where the topic is compacted')])
   expect((await run({}, 'erase', '--key', 'nonsense', '--dry-run')).exitCode).toBe(2)
 })
+
+test('what waits in retry topics, and copies of the dead, are erased with the rest', async () => {
+  const broker = postgresBroker({ connectionString: url })
+  const consumer = { retry: { maxAttempts: 3, immediate: 0 }, retryTopics: { delaysMs: [1, 2] } }
+  const desk = service('desk', { database: postgres({ connectionString: url }), broker, consumer }).consume(Changed, ({ data }) => {
+    if (data.id === 'c-31') throw new TypeError('cannot handle it')
+  })
+  await desk.start()
+  await desk.transaction((tx) => desk.publish(tx, Changed, { id: 'c-31', n: 1, name: 'Mary Somerville' }))
+  await desk.transaction((tx) => desk.publish(tx, Changed, { id: 'c-32', n: 1, name: 'Emmy Noether' }))
+  await desk.settled()
+  await desk.stop()
+  await broker.close()
+  const done = await run({ BROKER_URL: url }, 'erase', '--key', 'customer/c-31', '--yes')
+  expect(done.exitCode, done.stderr).toBe(0)
+  // The message, two that waited, and the copy of the dead one.
+  for (const line of [/outbox\s+done\s+4 erased/, /log\s+done\s+4 erased/, /dead letters\s+done\s+1 erased/])
+    expect(done.stdout).toMatch(line)
+  expect(await placesOf('Somerville')).toEqual([])
+  expect((await placesOf('Noether')).length).toBeGreaterThan(0)
+})

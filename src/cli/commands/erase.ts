@@ -1,5 +1,5 @@
 import type { Plan } from '../../operation/index.ts'
-import { topicOf } from '../../message/topic.ts'
+import { aggregateTypeOf, topicOf } from '../../message/topic.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { requireYes } from '../connect.ts'
 import { actorFlags } from '../dead-letter/letter-desk.ts'
@@ -51,8 +51,7 @@ function keyIn({ flags }: CommandContext): { readonly aggregateType: string; rea
     throw new UsageError(`--key takes TYPE/KEY, such as customer/c-17; got ${JSON.stringify(flags.key ?? '')}.`)
   }
   const [type, key] = [text.slice(0, slash), text.slice(slash + 1)]
-  const prefix = topicOf('')
-  const aggregateType = type.startsWith(prefix) ? type.slice(prefix.length) : type
+  const aggregateType = aggregateTypeOf(type)
   return { aggregateType, topics: [...new Set([type, topicOf(aggregateType)])], key }
 }
 

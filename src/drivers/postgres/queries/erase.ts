@@ -33,7 +33,10 @@ export function eraseOutbox(schema: string, { aggregateType, key }: ErasedKey): 
   }
 }
 
-const ofTopics = (alias: string): string => `${alias}.topic = any($1::text[]) and ${alias}.key = convert_to($2, 'UTF8')`
+/** One of these topics, or one in which its failed messages wait or its dead letters have a copy, by the names that these have by default. */
+const isTopic = (name: string): string =>
+  `(${name} = any($1::text[]) or ${name} ~ '[.](retry[.][0-9]+|dlq)$' and exists (select from unnest($1::text[]) event_topic where starts_with(${name}, event_topic || '.')))`
+const ofTopics = (alias: string): string => `${isTopic(`${alias}.topic`)} and ${alias}.key = convert_to($2, 'UTF8')`
 const topicsAndKey = ({ topics, key }: ErasedKey): readonly unknown[] => [topics, key]
 
 export function countParked(schema: string, key: ErasedKey): Statement {
@@ -154,7 +157,7 @@ export function batchesWith(
   return {
     text: `select b.topic, t.name, b.partition, b.base_offset, b.records, b.appended_ms, b.body from ${schema}.log_batch b
       join ${schema}.log_topic t on t.key = b.topic
-      where t.name = any($1::text[]) and (b.topic, b.partition, b.base_offset) > ($3, $4, $5::bigint)
+      where ${isTopic('t.name')} and (b.topic, b.partition, b.base_offset) > ($3, $4, $5::bigint)
         and position(convert_to($2, 'UTF8') in b.body) > 0 order by b.topic, b.partition, b.base_offset limit $6`,
     params: [topics, key, after.topic, after.partition, after.offset, limit],
   }
