@@ -44,6 +44,7 @@ export type {
   ServiceOperationOptions,
   ServiceOutboxOptions,
   ServiceStatus,
+  SplitTopic,
   SettledOptions,
 } from './service/index.ts'
 export type { Actor, Authorize, Operation, OperationKind } from './operation/index.ts'

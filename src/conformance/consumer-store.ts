@@ -195,6 +195,40 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
     },
   },
   {
+    name: 'keys that wait in several partitions of a topic are counted, each once; other topics, other groups and messages without a key are not',
+    async run(fixture) {
+      const { store, group } = fixture
+      const things = topicOf(fixture)
+      const others = { ...things, topic: 'others', topicId: '00000000-0000-4000-8000-000000000002' }
+      const bury = async (topic: TopicRef, partition: number, keys: readonly (string | null)[]): Promise<void> => {
+        const ref = { ...topic, partition }
+        await store.makePositions({ topic, lanes: 1, first: [0, 0, 0], later: [0, 0, 0] })
+        const { lanes } = await store.takeOver({ partition: ref, lockTimeoutMs })
+        const deadLetters = keys.map((key, offset) => deadLetter(record(offset, key), 'block'))
+        const end = batchEnd(lanes[0]!, { nextOffset: keys.length, deadLetters })
+        assert.equal(await commit(fixture, { ...ref, lane: 0 }, end), 'committed')
+      }
+      await bury(things, 0, [null, 'a', 'b', 'once'])
+      await bury(others, 1, ['once', 'c'])
+      assert.deepEqual(await store.parked.splitKeys(group), [])
+      await bury(things, 2, [null, 'b', 'a'])
+      await bury(things, 1, [null, 'b'])
+      await bury({ ...others, group: `${group} of others` }, 0, ['c'])
+
+      const [found, ...more] = await store.parked.splitKeys(group)
+      assert.deepEqual(more, [])
+      assert.deepEqual([found!.topic, found!.topicId, found!.keys, found!.partitions], [things.topic, things.topicId, 2, [0, 1, 2]])
+      const examples = found!.examples.map(({ key, partitions }) => `${key.toString()} in ${partitions.join(', ')}`)
+      assert.deepEqual(examples.toSorted(), ['a in 0, 2', 'b in 0, 1, 2'])
+
+      const many = Array.from({ length: 12 }, (_, i) => `many ${i}`)
+      await bury(others, 2, many)
+      await bury(others, 0, many)
+      const [, second] = (await store.parked.splitKeys(group)).toSorted((one) => (one.topic === 'things' ? -1 : 1))
+      assert.deepEqual([second!.keys, second!.partitions, second!.examples.length], [12, [0, 2], 5])
+    },
+  },
+  {
     name: 'a dead letter that is skipped parks nothing',
     async run(fixture) {
       const { partition, lanes } = await owned(fixture)

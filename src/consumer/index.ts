@@ -62,6 +62,8 @@ export type {
   RetryEnd,
   RetryOutcome,
   RetryTransaction,
+  SplitKey,
+  SplitKeys,
 } from './parked-port.ts'
 export { runConsumer } from './run-consumer.ts'
 export type { ConsumerCounts } from './tally.ts'

@@ -83,6 +83,28 @@ export type HeadFailure =
   /** `publish`: goes into the outbox with it. */
   | { readonly do: 'bury'; readonly letter: DeadLetter; readonly publish: readonly OutboxMessage[] }
 
+/**
+ * Keys that wait in more than one partition of a topic: it got more partitions, or its senders do not agree on the partition of a key. Each partition
+ * tries them again by itself, so what waits in one is not ordered after what waits in the other.
+ */
+export interface SplitKeys {
+  readonly topic: string
+  readonly topicId: string
+  /** How many. Messages without a key are none. */
+  readonly keys: number
+  /** Where any of them waits; rising. */
+  readonly partitions: readonly number[]
+  /** Some of them, at most five. */
+  readonly examples: readonly SplitKey[]
+}
+
+export interface SplitKey {
+  /** Wire bytes. */
+  readonly key: Buffer
+  /** Rising. */
+  readonly partitions: readonly number[]
+}
+
 export interface ParkedStore {
   /** Leases keys that are due, whoever was last with them; each to one retrier, and none without a message that can be tried. In no order. */
   lease(request: LeaseRequest): Promise<readonly LeasedKey[]>
@@ -104,4 +126,7 @@ export interface ParkedStore {
 
   /** Messages of the group that wait and will run: those behind dead letters do not count. */
   waiting(group: string): Promise<number>
+
+  /** Keys of the group that wait in more than one partition of their topic, those behind dead letters included; by topic. Reads every key that waits. */
+  splitKeys(group: string): Promise<readonly SplitKeys[]>
 }

@@ -3,12 +3,13 @@ import { TidemarkError } from '../errors.ts'
 import type { TopicSpec } from '../message/index.ts'
 import { type Relay, runRelay } from '../outbox/index.ts'
 import { channels } from '../telemetry/channels.ts'
-import { type OpenService, retryTopicsByGroup } from './open-service.ts'
+import { type OpenService, retryTopicsByGroup, topicsByGroup } from './open-service.ts'
 import { type ServiceOptions, consumerSettings, outboxSettings, relaySettings } from './options.ts'
 import type { Consumption } from './service.ts'
 import { noteContacts, watchDeadLetters } from './service-alerts.ts'
 import { tellOfHorizon } from './horizon.ts'
 import { keepForgetting } from './service-ledger.ts'
+import { watchSplitKeys } from './split-keys.ts'
 
 /** A started service: a relay for each stream of its outbox, and one consumer per group. */
 export interface Running {
@@ -39,7 +40,11 @@ export async function startService(open: OpenService, options: ServiceOptions, c
     await Promise.all([...consumers, ...relays].map((part) => part.stop()))
     throw error
   }
-  return watch(relays, consumers, wake, [keepForgetting(name, database.ledger), ...watchDeadLetters(open, options)])
+  return watch(relays, consumers, wake, [
+    keepForgetting(name, database.ledger),
+    watchSplitKeys({ service: name, groups: [...topicsByGroup(consumptions).keys()], parked: database.consumer.parked }),
+    ...watchDeadLetters(open, options),
+  ])
 }
 
 function startRelays({ broker, database }: OpenService, options: ServiceOptions, topics: readonly TopicSpec[]): readonly Relay[] {

@@ -9,6 +9,7 @@ import { horizonOf } from './horizon.ts'
 import type { ServiceOptions } from './options.ts'
 import type { Running } from './running.ts'
 import type { Consumption } from './service.ts'
+import { type SplitTopic, splitTopics } from './split-keys.ts'
 
 /** How a service is doing. Counters are of this process since its start; lags are of all processes. */
 export interface ServiceStatus {
@@ -34,6 +35,11 @@ export interface GroupStatus {
   readonly lags: readonly GroupLag[] | null
   /** `null` until the service is started. */
   readonly consumer: ConsumerStatus | null
+  /**
+   * Topics of which keys wait in more than one partition, since the topic got more of them, or its senders do not agree on a key's partition: what waits in
+   * one is not ordered after what waits in the other. Empty where all is well.
+   */
+  readonly splitKeys: readonly SplitTopic[]
 }
 
 export async function statusOf(
@@ -48,6 +54,7 @@ export async function statusOf(
     horizonOf(open, consumptions, options),
   ])
   const names = [...new Set(consumptions.map(({ group }) => group))]
+  const splits = await Promise.all(names.map((group) => open.database.consumer.parked.splitKeys(group)))
   return {
     name: open.name,
     place: open.database.place,
@@ -56,6 +63,7 @@ export async function statusOf(
       group,
       lags: lags?.filter((lag) => lag.group === group) ?? null,
       consumer: running?.consumers[i]?.status() ?? null,
+      splitKeys: splitTopics(splits[i]!),
     })),
     horizon,
     lagError: error,

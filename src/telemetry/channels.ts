@@ -18,6 +18,11 @@ export const channels = {
   consumerDeadLetter: channel('tidemark:consumer:dead-letter'),
   /** Many keys of a handler fail alike, and the consumer stands still; or it goes on: `{ group, what: 'opened' | 'closed', handler, errorClass }`. */
   consumerBreaker: channel('tidemark:consumer:breaker'),
+  /**
+   * Keys wait in more than one partition of a topic, so that what waits in one is not ordered after what waits in the other: `{ service, group, topic, keys,
+   * partitions }`, `keys` how many. Looked at once a minute, and told when it has changed; `keys: 0`: it is over.
+   */
+  consumerSplitKeys: channel('tidemark:consumer:split-keys'),
   /** A partition's owner changed, as seen here: `{ group, topic, partition, what: 'taken' | 'fenced' | 'released' | 'abandoned' }`. */
   consumerOwnership: channel('tidemark:consumer:ownership'),
   /** Something outside any message's reach failed and will be tried again: `{ group, what, errorClass, error }`, the last one a text. */

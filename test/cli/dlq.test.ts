@@ -82,6 +82,18 @@ test('stats tells how many there are, by group, type and reason, and which group
   expect((await run('stats', '--fail-if-any')).exitCode).toBe(3)
 })
 
+test('stats says which keys wait in more than one partition of a topic, and where', async () => {
+  const sibling = await owned.sibling(4)
+  await sibling.bury('blocked')
+  expect((await run('stats')).stdout).toContain(
+    `! ${group}: 1 key(s) of things wait in more than one partition, each tried again by itself: blocked (0, 4).`,
+  )
+  const { findings } = (await json('stats')) as { findings: readonly { readonly finding: string }[] }
+  expect(findings.filter(({ finding }) => finding === 'split-keys')).toMatchObject([
+    { group, topic: 'things', keys: 1, partitions: [0, 4], examples: [{ key: 'blocked', partitions: [0, 4] }] },
+  ])
+})
+
 test('list shows a page of a filter, without payloads, and how to go on', async () => {
   const { stdout, stderr } = await run('list', '--group', group, '--limit', '2')
   expect(stdout.split('\n')).toHaveLength(4)

@@ -38,6 +38,7 @@ const status: ServiceStatus = {
         breaker: null,
         trouble: null,
       },
+      splitKeys: [],
     },
   ],
 }

@@ -155,6 +155,7 @@ function retrying(store: MemoryConsumerStore, atEnd: (key: LeasedKey) => LeasedK
     giveBack: (keys, afterMs) => parked.giveBack(keys, afterMs),
     refund: (partition, keys) => parked.refund(partition, keys),
     waiting: (group) => parked.waiting(group),
+    splitKeys: (group) => parked.splitKeys(group),
   }
 }
 

@@ -3,7 +3,7 @@ import { anyLetter } from '../../dead-letter/port.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { filterFlags, filterOf } from '../dead-letter/filter-flags.ts'
 import { type LetterDesk, actorFlags, found, oneIdOf, withLetters } from '../dead-letter/letter-desk.ts'
-import { detailJson, detailText, letterJson, letterTable, short } from '../dead-letter/letter-text.ts'
+import { detailJson, detailText, keyText, letterJson, letterTable, short, shownBytes } from '../dead-letter/letter-text.ts'
 import { databaseFlags } from '../flags.ts'
 import { duration, table } from '../table.ts'
 
@@ -26,9 +26,7 @@ export const dlqStatsCommand: Command = {
         runbook: contacts.get(group.group)?.runbook ?? null,
         newestId: example.id,
       }))
-      const findings = groups
-        .filter(({ owner }) => owner === null)
-        .map(({ group, count }) => ({ finding: 'no-owner', group, message: `${group} has ${count} dead letter(s) and no owner.` }))
+      const findings = [...noOwner(groups), ...splitKeys(await desk.splitKeys())]
       const exitCode = context.flags['fail-if-any'] === true && stats.totalCount > 0 ? 3 : 0
       const rows = groups.map((one) => [
         one.group,
@@ -44,7 +42,7 @@ export const dlqStatsCommand: Command = {
         ...(rows.length === 0 ? [] : ['', table(['group', 'letters', 'last 5 min', 'oldest', 'newest', 'owner', 'runbook'], rows)]),
         ...counted('type', stats.byEventType),
         ...counted('reason', stats.byFailureReason),
-        ...findings.map(({ message }) => `! ${message} Give the consumer one, with the option owner.`),
+        ...findings.map(({ message, remedy }) => `! ${message} ${remedy}`),
       ]
       return { json: { ...stats, groups, findings }, text: lines.join('\n'), exitCode }
     }),
@@ -119,6 +117,44 @@ export const dlqShowCommand: Command = {
       return { json: { letter: detailJson(letter, withPayload) }, text: detailText(letter, withPayload) }
     })
   },
+}
+
+/** Something that somebody should see to. */
+interface Finding {
+  readonly finding: 'no-owner' | 'split-keys'
+  readonly group: string
+  readonly message: string
+  readonly remedy: string
+}
+
+function noOwner(groups: readonly { readonly group: string; readonly count: number; readonly owner: string | null }[]): readonly Finding[] {
+  return groups
+    .filter(({ owner }) => owner === null)
+    .map(({ group, count }) => ({
+      finding: 'no-owner',
+      group,
+      message: `${group} has ${count} dead letter(s) and no owner.`,
+      remedy: 'Give the consumer one, with the option owner.',
+    }))
+}
+
+/** Whoever redrives or discards one of them must know of the other. */
+function splitKeys(found: Awaited<ReturnType<LetterDesk['splitKeys']>>): readonly Finding[] {
+  return found.flatMap(([group, topics]) =>
+    topics.map(({ topic, keys, partitions, examples }) => {
+      const shown = examples.map((one) => `${short(keyText(one.key), 30)} (${one.partitions.join(', ')})`).join('; ')
+      return {
+        finding: 'split-keys',
+        group,
+        topic,
+        keys,
+        partitions,
+        examples: examples.map((one) => ({ ...one, key: shownBytes(one.key) })),
+        message: `${group}: ${keys} key(s) of ${topic} wait in more than one partition, each tried again by itself: ${shown}${keys > examples.length ? '; …' : ''}.`,
+        remedy: 'No order holds between them: see addedPartitions, and whether all senders choose the partition of a key alike.',
+      }
+    }),
+  )
 }
 
 async function page(context: CommandContext, { store }: LetterDesk, filter: LetterFilter): Promise<CommandResult> {

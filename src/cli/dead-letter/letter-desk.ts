@@ -1,7 +1,10 @@
+import type { SplitKeys } from '../../consumer/index.ts'
 import type { AlertStore, DeadLetterStore, RedriveHorizon } from '../../dead-letter/index.ts'
 import { PostgresAlertStore } from '../../drivers/postgres/postgres-alert-store.ts'
+import type { PostgresDatabase } from '../../drivers/postgres/database.ts'
+import { PostgresConsumerStore } from '../../drivers/postgres/postgres-consumer-store.ts'
 import { PostgresDeadLetterStore } from '../../drivers/postgres/postgres-dead-letter-store.ts'
-import { PostgresInboxStore } from '../../drivers/postgres/postgres-inbox-store.ts'
+import { PostgresInboxStore, readingGroups } from '../../drivers/postgres/postgres-inbox-store.ts'
 import { PostgresOperationStore } from '../../drivers/postgres/postgres-operation-store.ts'
 import { TidemarkError } from '../../errors.ts'
 import { Audit } from '../../operation/index.ts'
@@ -20,6 +23,8 @@ export interface LetterDesk {
   readonly alerts: AlertStore
   readonly audit: Audit
   readonly horizon: RedriveHorizon
+  /** Keys that wait in several partitions, by group. */
+  splitKeys(): Promise<readonly (readonly [group: string, topics: readonly SplitKeys[]])[]>
   /** Who does it, and why, as the changes of the store take it. */
   readonly by: { readonly actor: string; readonly reason?: string }
 }
@@ -34,9 +39,16 @@ export function withLetters<T>(context: CommandContext, work: (desk: LetterDesk)
       alerts: new PostgresAlertStore({ database, schema }),
       audit: new Audit({ store: new PostgresOperationStore({ database, schema }), origin: 'cli' }),
       horizon: { inbox: () => Promise.resolve(new PostgresInboxStore({ database, schema })) },
+      splitKeys: () => splitKeysOf(database, schema),
       by,
     }),
   )
+}
+
+async function splitKeysOf(database: PostgresDatabase, schema: string): ReturnType<LetterDesk['splitKeys']> {
+  const { parked } = new PostgresConsumerStore({ database, schema })
+  const groups = await readingGroups(database, schema)
+  return Promise.all(groups.map(async (group) => [group, await parked.splitKeys(group)] as const))
 }
 
 /** Does something that belongs into the audit log. */

@@ -1,10 +1,19 @@
-import type { HeadFailure, LeaseRequest, LeasedKey, ParkedRecord, ParkedStore, RetryTransaction } from '../../consumer/parked-port.ts'
+import type {
+  HeadFailure,
+  LeaseRequest,
+  LeasedKey,
+  ParkedRecord,
+  ParkedStore,
+  RetryTransaction,
+  SplitKeys,
+} from '../../consumer/parked-port.ts'
 import { parkedBytes } from '../../consumer/parked-key.ts'
 import type { PartitionRef } from '../../consumer/port.ts'
 import type { MemoryTransactionParts } from './memory-batch.ts'
 import { type MemoryPartition, type ParkedMessage, type ParkedState, freshState, keyLock } from './memory-consumer-tables.ts'
 import { blockIfDead, isHead, isLeased, queueOf } from './memory-parked.ts'
 import { MemoryRetry } from './memory-retry.ts'
+import { splitKeysOf } from './memory-split-keys.ts'
 import type { MemoryTransaction } from './memory-transaction.ts'
 
 /** Parked keys in memory, as retriers see them. */
@@ -125,6 +134,10 @@ export class MemoryParkedStore implements ParkedStore {
       for (const queue of parked.values()) if (!queue.some(({ dead }) => dead)) waiting += queue.length
     }
     return waiting
+  }
+
+  async splitKeys(group: string): Promise<readonly SplitKeys[]> {
+    return splitKeysOf([...this.#parts.tables.partitions.values()].filter(({ ref }) => ref.group === group))
   }
 
   async #lock(tx: MemoryTransaction, partition: PartitionRef, key: string): Promise<void> {

@@ -1,4 +1,12 @@
-import type { HeadFailure, LeaseRequest, LeasedKey, ParkedRecord, ParkedStore, RetryTransaction } from '../../consumer/parked-port.ts'
+import type {
+  HeadFailure,
+  LeaseRequest,
+  LeasedKey,
+  ParkedRecord,
+  ParkedStore,
+  RetryTransaction,
+  SplitKeys,
+} from '../../consumer/parked-port.ts'
 import type { PartitionRef } from '../../consumer/port.ts'
 import { crashPoint } from '../../internal/crash-point.ts'
 import type { Row } from '../../message/transaction.ts'
@@ -10,6 +18,7 @@ import { bury } from './queries/dead-letter.ts'
 import { appendStatements } from './queries/outbox.ts'
 import { attemptsFromJson, headersFromJson } from './queries/record-columns.ts'
 import * as retry from './queries/retry.ts'
+import { splitKeys, splitKeysOf } from './queries/split-keys.ts'
 import type { Statement } from './statement-run.ts'
 
 interface ParkedSettings {
@@ -106,6 +115,11 @@ export class PostgresParkedStore implements ParkedStore {
   async waiting(group: string): Promise<number> {
     const [result] = await this.#settings.database.use((session) => session.run([retry.waitingOf(this.#schema, group)]))
     return Number(result!.rows[0]!['messages'])
+  }
+
+  async splitKeys(group: string): Promise<readonly SplitKeys[]> {
+    const [result] = await this.#settings.database.use((session) => session.run([splitKeys(this.#schema, group)]))
+    return splitKeysOf(result!.rows)
   }
 
   #noting(key: LeasedKey, failure: HeadFailure): Statement[] {

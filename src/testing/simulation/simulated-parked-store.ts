@@ -1,4 +1,4 @@
-import type { HeadFailure, LeaseRequest, LeasedKey, ParkedStore, RetryTransaction } from '../../consumer/parked-port.ts'
+import type { HeadFailure, LeaseRequest, LeasedKey, ParkedStore, RetryTransaction, SplitKeys } from '../../consumer/parked-port.ts'
 import type { PartitionRef } from '../../consumer/port.ts'
 import type { Ledger } from './ledger.ts'
 import { SimulatedRetry } from './simulated-batch.ts'
@@ -53,6 +53,10 @@ export class SimulatedParkedStore implements ParkedStore {
 
   waiting(group: string): Promise<number> {
     return this.#call('waiting', () => this.#store.waiting(group))
+  }
+
+  splitKeys(group: string): Promise<readonly SplitKeys[]> {
+    return this.#call('split keys', () => this.#store.splitKeys(group))
   }
 
   #count(noted: boolean, failure: HeadFailure): void {

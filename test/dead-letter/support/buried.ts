@@ -94,6 +94,16 @@ export class OwnedPartition {
     this.#lanes[lane] = done.position
   }
 
+  /** Another partition of the same topic and group, owned, with one lane. */
+  async sibling(number: number): Promise<OwnedPartition> {
+    const partition = { ...this.ref, partition: number }
+    const { group, topic, topicId } = partition
+    const first = Array.from({ length: number + 1 }, () => 0)
+    await this.#consumer.makePositions({ topic: { group, topic, topicId }, lanes: 1, first, later: first })
+    const { lanes } = await this.#consumer.takeOver({ partition, lockTimeoutMs: 1_000 })
+    return new OwnedPartition(this.#consumer, partition, lanes)
+  }
+
   lane(lane: number): LanePosition {
     return this.#lanes[lane]!
   }
