@@ -95,14 +95,16 @@ export class Verdicts {
     for (const name of this.#succeeded) breaker.succeeded(name)
     let held: Failure | null = null
     this.#verdicts = this.#verdicts.map((verdict) => {
-      const { handler, failure } = verdict
+      const { entry, handler, failure } = verdict
       if (handler === null || isForItself(failure) || this.#succeeded.has(handler.name) || !this.#opens(handler.name, verdict))
         return verdict
       if (!isProbe || !mayBeItsFault(failure)) {
         held ??= failure
         return verdict
       }
-      return this.#uncharged(verdict.entry, handler, failure, 0)
+      // What has waited in a retry topic, and fails for a reason of its own, would be passed on for ever.
+      if (entry.earlier !== null && !breaker.explains({ is: failure.is, signature: signatureOf(failure) })) return verdict
+      return this.#uncharged(entry, handler, failure, 0)
     })
     return held === null ? null : { outcome: 'held', failure: held }
   }

@@ -11,6 +11,7 @@ export const happenings = [
   'discarded',
   'away',
   'breaker opened',
+  'passed on',
   'asked for later',
   'timed out',
   'ended by a handler',

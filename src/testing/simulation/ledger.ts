@@ -48,8 +48,12 @@ export class Ledger {
   #violation: string | null = null
   #records = 0
 
-  constructor({ blamesExactly = false }: { readonly blamesExactly?: boolean } = {}) {
+  /** Failed messages do not hold up those of their key. */
+  readonly #isLoose: boolean
+
+  constructor({ blamesExactly = false, isLoose = false }: { readonly blamesExactly?: boolean; readonly isLoose?: boolean } = {}) {
     this.#blamesExactly = blamesExactly
+    this.#isLoose = isLoose
   }
 
   /** The first broken promise. */
@@ -104,16 +108,16 @@ export class Ledger {
     if (entry.end !== 'waiting' && !mayComeAgain(entry))
       this.violate(`P3: ${process} handled ${id} in lane ${lane.lane}, which was ${entry.end} before`)
     this.#mayBeHandled(entry)
-    if (entry.key !== null && this.#waitingOf(entry.key).size > 0)
+    if (!this.#isLoose && entry.key !== null && this.#waitingOf(entry.key).size > 0)
       this.violate(`P2: ${id} took effect although others of ${entry.key} wait`)
     entry.end = 'handled'
     // Of a foreign one any copy may have been the handled one.
     const wire = entry.foreign || entry.wire === null ? Number.POSITIVE_INFINITY : entry.wire
     // Also those of different keys: the outcome of a batch is that of running it one by one, but for what failed in it and was run again behind the others.
-    if (!this.#fickleKeys.has(entry.key) && (this.#lastOfBatch.get(batch) ?? 0) > wire)
+    if (!this.#isLoose && !this.#fickleKeys.has(entry.key) && (this.#lastOfBatch.get(batch) ?? 0) > wire)
       this.violate(`${id} took effect after a later message of its batch`)
     if (wire < Number.POSITIVE_INFINITY) this.#lastOfBatch.set(batch, wire)
-    if (entry.key !== null) this.#rises(this.#lastEffect, entry, 'took effect')
+    if (entry.key !== null) this.#takesEffect(entry, 'took effect')
   }
 
   /** A retrier's handler has an effect, in a transaction that commits. */
@@ -122,7 +126,7 @@ export class Ledger {
     if (entry === undefined || (entry.end !== 'parked' && !mayComeAgain(entry)))
       return this.violate(`P3: ${process} tried ${id} again, which is ${entry?.end ?? 'unknown'}`)
     this.#mayBeHandled(entry)
-    if (entry.key !== null) {
+    if (entry.key !== null && !this.#isLoose) {
       const before = [...this.#waitingOf(entry.key)].find((other) => other.place < entry.place && other.wire !== null)
       if (before !== undefined) this.violate(`P2: ${id} took effect, and ${before.id} of its key is ${before.end} before it`)
     }
@@ -224,7 +228,7 @@ export class Ledger {
     entry.end = 'parked'
     if (entry.key === null) return
     this.#waitingOf(entry.key).add(entry)
-    this.#rises(this.#lastEffect, entry, 'was parked')
+    this.#takesEffect(entry, 'was parked')
   }
 
   #died({ record, policy, reason, errorClass, attempts }: DeadLetter, from: 'waiting' | 'parked'): void {
@@ -232,7 +236,7 @@ export class Ledger {
     const entry = this.#entries.get(id)
     const isCrash = errorClass === 'PROCESS_CRASHED'
     // The repeat of a stranger's message may be given up, whatever became of its first copy.
-    if (entry?.foreign === true && entry.end !== from && isCrash) return
+    if (entry?.foreign === true && entry.end !== from && (isCrash || this.#isLoose)) return
     if (entry === undefined || entry.end !== from) return this.violate(`P4: ${id} was given up, and was ${entry?.end ?? 'unknown'} before`)
     // Charged first beside others that succeeded, right as an outage began: nothing tells it from a message that fails so by itself.
     const isOfTheEdge = attempts.length > 1 && attempts.every(({ error }) => error.includes(awayReason))
@@ -242,7 +246,7 @@ export class Ledger {
     if (reason.includes(awayReason) && !isOfTheEdge) this.violate(`P4: ${id} was given up for an outage`)
     this.#leave(entry, 'dead')
     if (entry.key === null) return
-    if (from === 'waiting') this.#rises(this.#lastEffect, entry, 'was given up')
+    if (from === 'waiting') this.#takesEffect(entry, 'was given up')
     if (policy === 'skip') return
     entry.blocks = true
     this.#waitingOf(entry.key).add(entry)
@@ -257,6 +261,10 @@ export class Ledger {
     const waiting = this.#waiting.get(key) ?? new Set<Entry>()
     this.#waiting.set(key, waiting)
     return waiting
+  }
+
+  #takesEffect(entry: Entry, what: string): void {
+    if (!this.#isLoose) this.#rises(this.#lastEffect, entry, what)
   }
 
   #rises(last: Map<string, number>, { id, key, place }: Entry, what: string): void {

@@ -38,6 +38,8 @@ export interface ServiceSettings {
   /** Handlers fail after they have done something. */
   readonly effectsFirst: boolean
   readonly immediate: number
+  /** Failed messages wait in topics. */
+  readonly retryTopics: boolean
 }
 
 const never = new Promise<never>(() => undefined)
@@ -79,6 +81,7 @@ export class SimulatedService {
       batch: { maxMessages: settings.maxMessages },
       retry: { maxAttempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, immediate: settings.immediate },
       breaker: { outageKeys: 1, probeAfterMs: 100, maxProbeAfterMs: 500 },
+      ...(settings.retryTopics ? { retryTopics: { delaysMs: [50, 300] }, onPublished: () => this.#relay.wake() } : {}),
       retryPollMs: 400,
       retryLeaseMs: 1_500,
       timeoutMs: 2_000,
@@ -109,9 +112,10 @@ export class SimulatedService {
   }
 
   #handlers(): readonly Handler[] {
-    const { transaction } = this.#parts.settings
+    const { transaction, retryTopics } = this.#parts.settings
+    const deadLetter = retryTopics ? 'skip' : 'block'
     return [
-      onMessage(Changed, (message, context) => this.#handleAlone(message, context), { deadLetter: 'block', transaction }),
+      onMessage(Changed, (message, context) => this.#handleAlone(message, context), { deadLetter, transaction }),
       onMessage(Noted, (message, context) => this.#handleAlone(message, context), { deadLetter: 'skip' }),
       onMessage(Told, (message, context) => this.#handleAlone(message, context)),
       onBatch(Echoed, async (messages, { tx }) => {
