@@ -4,6 +4,7 @@
  * @module
  */
 import assert from 'node:assert/strict'
+import type { LeasedKey } from '../consumer/parked-port.ts'
 import type { BatchEnd, ConsumerStore, DeadLetter, LanePosition, LaneRef, PartitionRef, TopicRef } from '../consumer/port.ts'
 import type { LogRecord } from '../message/port.ts'
 import type { Transaction } from '../message/transaction.ts'
@@ -21,6 +22,8 @@ export interface ConsumerStoreFixture {
   /** Offsets of the messages that wait behind parked keys, in order. */
   queued(partition: PartitionRef): Promise<readonly number[]>
   deadLetters(): Promise<number>
+  /** Ids of the outbox's messages whose aggregate type is the name of the group. */
+  published(): Promise<readonly string[]>
 }
 
 const lockTimeoutMs = 1_000
@@ -226,6 +229,32 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
       await bury(others, 0, many)
       const [, second] = (await store.parked.splitKeys(group)).toSorted((one) => (one.topic === 'things' ? -1 : 1))
       assert.deepEqual([second!.keys, second!.partitions, second!.examples.length], [12, [0, 2], 5])
+    },
+  },
+  {
+    name: 'what is published with a failure of a parked head commits with it, and not where the lease is lost',
+    async run(fixture) {
+      const { store, group } = fixture
+      const { partition, lanes } = await owned(fixture)
+      const park = [{ record: record(0, 'k'), reason: 'no', attempts: [], afterMs: 0 }]
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { park })), 'committed')
+      const lease = async (leaseMs: number): Promise<LeasedKey> => {
+        const request = { group, topicIds: [partition.topicId], keys: 1, leaseMs, maxMessages: 1, maxBytes: 1_000 }
+        for (;;) {
+          const [key] = await store.parked.lease(request)
+          if (key !== undefined) return key
+        }
+      }
+      const bury = (key: LeasedKey, id: string): Promise<boolean> => {
+        const message = { id, aggregateType: group, aggregateId: 'k', type: 'copy', payload: Buffer.from('{}'), headers: {} }
+        return store.parked.failed(key, { do: 'bury', letter: deadLetter(record(0, 'k'), 'skip'), publish: [message] })
+      }
+      const [lost, kept] = [await lease(0), await lease(60_000)]
+      assert.equal(await bury(lost, '00000000-0000-4000-8000-00000000000a'), false)
+      assert.deepEqual(await fixture.published(), [])
+      assert.equal(await bury(kept, '00000000-0000-4000-8000-00000000000b'), true)
+      assert.deepEqual(await fixture.published(), ['00000000-0000-4000-8000-00000000000b'])
+      assert.equal(await fixture.deadLetters(), 1)
     },
   },
   {

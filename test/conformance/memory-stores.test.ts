@@ -35,7 +35,11 @@ exercise(
     offers: [],
     async open() {
       const database = new MemoryDatabase()
-      const store = new MemoryConsumerStore({ database })
+      const published: string[] = []
+      const store = new MemoryConsumerStore({
+        database,
+        append: async (tx, messages) => tx.stage(() => void published.push(...messages.map(({ id }) => id))),
+      })
       return {
         store,
         group: 'group',
@@ -43,6 +47,7 @@ exercise(
         effects: async () => database.data.entries().map(([name]) => name),
         queued: async (partition) => [...store.queues(partition).values()].flat().map(({ record }) => record.offset),
         deadLetters: async () => store.deadLetters.length,
+        published: async () => published,
         close: () => Promise.resolve(),
       }
     },

@@ -72,6 +72,8 @@ exercise(
           const [row] = await database.query('select count(*) as letters from tidemark.dead_letter where group_name = $1', [group])
           return Number(row!['letters'])
         },
+        published: async () =>
+          (await database.query('select id::text from tidemark.outbox where aggregatetype = $1', [group])).map(({ id }) => String(id)),
         close: () => Promise.resolve(),
       }
     },
