@@ -41,7 +41,8 @@ export class Outage {
   }
 
   charged(handler: string, partition: PartitionRef, { key }: LogRecord): void {
-    if (key === null) return
+    // Of a probe that was charged on purpose nothing is given back.
+    if (key === null || this.breaker.isOverdue) return
     const partitions = this.#charged.get(handler) ?? new Map<string, Charged>()
     this.#charged.set(handler, partitions)
     const name = `${partition.topicId}/${partition.partition}`

@@ -84,6 +84,40 @@ test('while it is open nothing runs but a probe now and then, later and later; t
   expect(told).toEqual(['opened by Error', 'h succeeded', 'closed'])
 })
 
+test('failures alike that nobody knows for an outage are charged after ten minutes, one probe at a time; the first success closes it, and all begins anew', () => {
+  const { machine, told, fail } = breaker()
+  const limit = defaultBreakerPolicy.maxAlikeMs
+  const open = (at: number): void => void Array.from({ length: 10 }, (_, key) => fail(`k${key}`, {}, at))
+  open(5)
+  expect(fail('k1', { first: false }, limit + 4)).toBe('hold')
+  expect(machine.isOverdue).toBe(false)
+  expect(fail('k1', { first: false }, limit + 5)).toBe('charge')
+  expect(machine.isOverdue).toBe(true)
+  expect(machine.permit(limit + 6)).toEqual({ allow: 'none', untilMs: limit + 5 + 4_000 })
+  expect(fail('k2', {}, limit + 4_005)).toBe('charge')
+  machine.succeeded('h')
+  expect([machine.isOpen, machine.isOverdue]).toEqual([false, false])
+  open(2 * limit)
+  expect(fail('k1', {}, 2 * limit + 4_000)).toBe('hold')
+  expect(told).toEqual(['opened by Error', 'h succeeded', 'closed', 'opened by Error'])
+})
+
+test('an outage is never charged, however long it lasts, nor what looks otherwise than what opened it', () => {
+  const year = 365 * 86_400_000
+  const outage = breaker()
+  for (const key of ['a', 'b', 'c']) outage.fail(key, { is: 'transient' })
+  for (let n = 1; n < 100; n++) expect(outage.fail('a', { is: 'transient', first: false }, n * year)).toBe('hold')
+  expect(outage.fail('a', { first: false }, 100 * year)).toBe('hold')
+
+  const alike = breaker()
+  for (let key = 0; key < 10; key++) alike.fail(`k${key}`)
+  expect(alike.fail('a', { is: 'transient' }, year)).toBe('hold')
+  expect(alike.fail('a', { is: 'incompatible' }, year)).toBe('hold')
+  expect(alike.fail('a', { is: 'fenced' }, year)).toBe('hold')
+  expect(alike.fail('a', { signature: 'another' }, year)).toBe('hold')
+  expect(alike.machine.isOverdue).toBe(false)
+})
+
 test('errors whose places are all different do not fill the memory', () => {
   const { machine, fail } = breaker()
   for (let n = 0; n < 100_000; n++) fail(`k${n}`, { signature: `place ${n}` })

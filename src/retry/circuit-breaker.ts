@@ -10,6 +10,12 @@ export interface BreakerPolicy {
   readonly probeAfterMs: number
   /** The pause never gets longer. @default 10,000 ms */
   readonly maxProbeAfterMs: number
+  /**
+   * Opened by failures alike of which nobody knows that something outside was away: for so long probes are charged to nobody. From then on those that fail in the
+   * same way are, still one at a time, or messages that nothing else comes between would wait for ever. Never so where something was known to be away.
+   * @default 600,000 ms (10 minutes)
+   */
+  readonly maxAlikeMs: number
 }
 
 export const defaultBreakerPolicy: BreakerPolicy = {
@@ -17,6 +23,7 @@ export const defaultBreakerPolicy: BreakerPolicy = {
   alikeKeys: 10,
   probeAfterMs: 1_000,
   maxProbeAfterMs: 10_000,
+  maxAlikeMs: 600_000,
 }
 
 /** A run of a message that failed. */
@@ -49,6 +56,9 @@ export interface BreakerEvents {
 
 interface Tripped {
   readonly failure: BreakerFailure
+  readonly at: number
+  /** Probes that fail like what opened it are charged by now. */
+  isOverdue: boolean
   probes: number
   nextProbeAt: number
 }
@@ -58,8 +68,8 @@ const mostSignatures = 50
 
 /**
  * Tells messages that fail from surroundings that fail: many keys in a row, of one handler, without a success of it in between. It is open then: the
- * consumer and its retriers stand still, nobody is charged, and now and then one message is tried, until one succeeds. A failure beside successes is that
- * of its message, and never opens it. No I/O, no clock: times are those of `Clock.elapsed`.
+ * consumer and its retriers stand still, nobody is charged (see `maxAlikeMs`), and now and then one message is tried, until one succeeds. A failure beside successes
+ * is that of its message, and never opens it. No I/O, no clock: times are those of `Clock.elapsed`.
  */
 export class CircuitBreaker {
   readonly #policy: BreakerPolicy
@@ -82,6 +92,11 @@ export class CircuitBreaker {
     return this.#tripped?.failure ?? null
   }
 
+  /** It has been open for so long that probes are charged. */
+  get isOverdue(): boolean {
+    return this.#tripped?.isOverdue === true
+  }
+
   permit(now: number): Permit {
     if (this.#tripped === null) return { allow: 'all' }
     return now < this.#tripped.nextProbeAt ? { allow: 'none', untilMs: this.#tripped.nextProbeAt } : { allow: 'probe' }
@@ -94,13 +109,13 @@ export class CircuitBreaker {
     if (this.#tripped !== null) {
       // Whoever's message it was: without a pause the next one would be tried at once, and the one after it.
       this.#wait(this.#tripped, now, random)
-      return isVerdict ? 'charge' : 'hold'
+      return isVerdict || this.#isItsOwn(failure, this.#tripped, now) ? 'charge' : 'hold'
     }
     if (!failure.first || failure.is === 'fenced' || isVerdict) return 'charge'
     const keys = this.#keys(failure)
     keys.add(failure.key)
     if (keys.size < this.#limit(failure.is)) return 'charge'
-    this.#tripped = { failure, probes: 0, nextProbeAt: 0 }
+    this.#tripped = { failure, at: now, isOverdue: false, probes: 0, nextProbeAt: 0 }
     this.#wait(this.#tripped, now, random)
     this.#events.opened(failure)
     return 'hold'
@@ -119,6 +134,14 @@ export class CircuitBreaker {
     if (tripped?.failure.handler !== handler) return
     this.#tripped = null
     this.#events.closed(tripped.failure)
+  }
+
+  /** It took too long for something that passes, and nobody knows it for that. */
+  #isItsOwn({ is, signature }: BreakerFailure, tripped: Tripped, now: number): boolean {
+    const { failure, at } = tripped
+    if (is === 'transient' || is !== failure.is || signature !== failure.signature || now - at < this.#policy.maxAlikeMs) return false
+    tripped.isOverdue = true
+    return true
   }
 
   #wait(tripped: Tripped, now: number, random: number): void {

@@ -170,6 +170,7 @@ const breaker = group<BreakerPolicy>({
   alikeKeys: whole(1),
   probeAfterMs: duration(1),
   maxProbeAfterMs: duration(1),
+  maxAlikeMs: duration(1),
 })
 
 function isBreaker(value: unknown): boolean {
@@ -229,7 +230,7 @@ const settings = group<ServiceOptions>({
     batch: group<NonNullable<ConsumerOptions['batch']>>({ maxMessages: whole(1), maxBytes: whole(1), targetMs: duration(1) }),
     retry,
     timeoutMs: duration(1),
-    breaker: { expected: 'false, or { outageKeys, alikeKeys, probeAfterMs, maxProbeAfterMs }', holds: isBreaker },
+    breaker: { expected: 'false, or { outageKeys, alikeKeys, probeAfterMs, maxProbeAfterMs, maxAlikeMs }', holds: isBreaker },
     parked: group<NonNullable<ConsumerOptions['parked']>>({ bytesPerKey: whole(1), bytesPerPartition: whole(1) }),
     retriers: whole(0, 1_024),
     retryPollMs: duration(1),

@@ -110,6 +110,34 @@ test('so does a fault of the code that every key meets, after a few of them', as
   expect(await letters()).toEqual([])
 })
 
+test('where nothing good comes, failures of the code that go on for too long are charged after all; what is away is not', async () => {
+  const { broker, send } = await memoryTopic(1)
+  let isAway = false
+  let runs = 0
+  const failing = counting(({ data }) => {
+    runs += 1
+    if (isAway) throw Object.assign(new Error('away'), { code: 'ECONNREFUSED' })
+    if (data.key !== 'good') throw new TypeError('undefined is not a function')
+  })
+  await send(all(2))
+  const shortly = { probeAfterMs: 1, maxProbeAfterMs: 5, maxAlikeMs: 300 }
+  await using consumer = consume(broker, [failing], { lanes: 2, retry: quick, breaker: shortly })
+  await until('all are given up, key by key', async () => (await letters()).length === keys.length)
+  expect(consumer.status().breaker).toEqual({ handler: 'Counted', errorClass: 'TypeError' })
+  const attempts = await rows<{ attempts: number }>('select json_array_length(attempts) as attempts from tidemark.dead_letter')
+  expect(attempts).toEqual(keys.map(() => ({ attempts: quick.maxAttempts })))
+  // Something goes away while it is open: that is nobody's fault, however long.
+  isAway = true
+  const before = runs
+  await send([countedRecord('late', 0)])
+  await until('it was tried again and again', () => runs > before + 20)
+  expect(await letters()).toHaveLength(keys.length)
+  isAway = false
+  await send([countedRecord('good', 0)])
+  await until('it has closed', () => consumer.status().breaker === null)
+  expect(byKey(await effects()).get('good')).toEqual([0])
+})
+
 test('keys that fail beside others that succeed are charged by themselves, and never open it', async () => {
   const { broker, send } = await memoryTopic(1)
   const failing = counting(({ data }) => {
