@@ -31,6 +31,7 @@ function ratios(results: readonly Result[]): Record<string, number> {
   }
   const named = {
     withFailuresVsClean: ratio('failures', 'clean'),
+    withRetryTopicsVsClean: ratio('failures, retry topics', 'clean'),
     withLateFailuresVsClean: ratio('failures after the effect', 'clean'),
     hotKeyVsClean: ratio('hot key', 'clean'),
     hotKeyWithFailuresVsHotKey: ratio('hot key, failures', 'hot key'),

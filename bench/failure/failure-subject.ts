@@ -21,7 +21,8 @@ serveSubject(({ database, shop, log, messages, mode }: Input) => {
   const broker = postgresBroker({ connectionString: log })
   // Parked keys are to stay so for the whole run.
   const retry = { baseDelayMs: 3_600_000, maxDelayMs: 3_600_000, jitter: 'none' } as const
-  const billing = service('billing', { database: postgres({ connectionString: database }), broker, consumer: { retry } })
+  const topics = mode.retryTopics === true ? { retryTopics: { delaysMs: [3_600_000] } } : {}
+  const billing = service('billing', { database: postgres({ connectionString: database }), broker, consumer: { retry, ...topics } })
   const failed = new Set<number>()
   const fail = (customer: string, number: number): void => {
     if (isParked(customer, mode)) throw new Error('this customer cannot be billed now')
@@ -58,7 +59,8 @@ serveSubject(({ database, shop, log, messages, mode }: Input) => {
       await billing.start()
       const isDone = async (): Promise<boolean> => {
         const { rows } = await client.query<{ n: number }>(
-          `select (select count(*) from invoices)::int + (select coalesce(sum(messages), 0) from tidemark.parked_key)::int as n`,
+          `select (select count(*) from invoices)::int + (select coalesce(sum(messages), 0) from tidemark.parked_key)::int
+            + (select count(*) from tidemark.outbox)::int as n`,
         )
         return rows[0]!.n >= messages
       }

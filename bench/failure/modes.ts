@@ -5,11 +5,14 @@ export interface FailureMode {
   readonly fails: 'never' | 'before the effect' | 'after the effect'
   /** One key has 30 % of the messages. */
   readonly hotKey: boolean
+  /** What fails goes to a topic, and nothing waits behind it. */
+  readonly retryTopics?: boolean
 }
 
 export const modes: readonly FailureMode[] = [
   { name: 'clean', fails: 'never', hotKey: false },
   { name: 'failures', fails: 'before the effect', hotKey: false },
+  { name: 'failures, retry topics', fails: 'before the effect', hotKey: false, retryTopics: true },
   { name: 'failures after the effect', fails: 'after the effect', hotKey: false },
   { name: 'hot key', fails: 'never', hotKey: true },
   { name: 'hot key, failures', fails: 'before the effect', hotKey: true },

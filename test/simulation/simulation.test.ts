@@ -5,8 +5,8 @@ import { type FaultPlan, type SimulationResult, happenings, shrink, simulate } f
 import { brokenStores } from './broken-stores.ts'
 
 /** Enough to meet every kind of trouble many times, and few enough for every run of the suite. The longer run is `test/simulation/run.ts`. */
-const schedules = Number(process.env['TIDEMARK_SIMULATION_SEEDS'] ?? 500)
-const shares = 5
+const schedules = Number(process.env['TIDEMARK_SIMULATION_SEEDS'] ?? 2_000)
+const shares = 20
 /** These need several things to come together. */
 const rare: readonly string[] = ['discarded', 'lease lost']
 /** Lines of a trace that are shown. */
