@@ -200,6 +200,29 @@ test('in a set-based handler the message at fault is found, and the others of th
 })
 
 describe('what waits has bounds', () => {
+  test('a message that is larger than all of them by itself is parked, and dies, like any other', async () => {
+    const { broker, send } = await memoryTopic(1)
+    const large = Buffer.from(JSON.stringify({ key: 'bad', n: 0, pad: 'x'.repeat(900_000) }))
+    await send([{ ...countedRecord('bad', 0), value: large }, ...sequence(20).map((n) => countedRecord('a', n))])
+    const failing = counting(({ data }) => {
+      if (data.key === 'bad') throw new Error('too much')
+    })
+    const parked = { bytesPerKey: 1_000, bytesPerPartition: 100_000 }
+    await using consumer = consume(broker, [failing], {
+      lanes: 1,
+      parked,
+      fetchBytes: 10_000,
+      buffer: { bytes: 20_000 },
+      deadLetter: 'skip',
+    })
+    await settledAll(consumer, broker)
+    expect(byKey(await effects()).get('a')).toEqual(sequence(20))
+    const [letter] = await rows<{ bytes: number; count: number }>(
+      'select octet_length(value) as bytes, retry_count as count from tidemark.dead_letter',
+    )
+    expect(letter).toEqual({ bytes: large.length, count: 3 })
+  })
+
   test.each([
     ['a key', { bytesPerKey: 2_000 }],
     ['a partition', { bytesPerPartition: 2_000 }],

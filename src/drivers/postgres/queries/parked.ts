@@ -101,7 +101,7 @@ export function requireRoom(schema: string, partition: PartitionRef, queued: rea
   return {
     text: `select ${schema}.consumer_require(
   not exists (select from ${schema}.parked_key where ${ofPartition} and key_hash in (select sha256(k) from unnest($4::bytea[]) k) and bytes > $5)
-  and (select coalesce(sum(bytes), 0) from ${schema}.parked_key where ${ofPartition}) <= $6, 'full')`,
+  and (select coalesce(sum(bytes), 0) <= $6 or sum(messages) <= 1 from ${schema}.parked_key where ${ofPartition}), 'full')`,
     params: [partition.group, partition.topicId, partition.partition, queued, bounds.bytesPerKey, bounds.bytesPerPartition],
   }
 }
