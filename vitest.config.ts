@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config'
+import { LongestFirst } from './test/support/longest-first.ts'
 
 export default defineConfig({
   // `import 'tidemark/outbox'` means the sources here, as it does for tsc and tsx: no test ever runs a stale build.
@@ -7,6 +8,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     // Generous, because real servers start and crash in these tests on small shared machines. A limit here only ends a hung test.
     testTimeout: 60_000,
     hookTimeout: 120_000,
