@@ -29,7 +29,9 @@ test('a redrive of 90,000 among 100,000 dead letters is frozen and runs within a
     1_800_000,
   )
   program.signal('SIGTERM')
-  expect(await program.ended).toMatchObject({ code: 0, stderr: '' })
+  // A connection that the server ended on a machine that stood still is told, and its step is done again.
+  const { code, stderr } = await program.ended
+  expect(code, stderr).toBe(0)
   const { total, counts } = await operations.get(id)
   expect([total, counts.skipped, counts.failed]).toEqual([90_000, 0, 0])
   const [redriven] = await rows<{ n: number; most: number }>(

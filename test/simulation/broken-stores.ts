@@ -21,6 +21,26 @@ export interface BrokenStore {
 /** Letters of either policy on few keys, and operators who redrive them while more comes. */
 const muchRedriven = { poison: 0.2, redrives: 3, transactions: 40, slowHandlers: 0.5 }
 
+/** Several dead letters of a key at once, and little else that could cover them up. */
+const manyDead = {
+  ...muchRedriven,
+  poison: 0.4,
+  redrives: 2,
+  slowHandlers: 0,
+  discards: 0,
+  flaky: 0,
+  crash: 0,
+  freeze: 0,
+  lostRequest: 0,
+  lostReply: 0,
+  late: 0,
+  standstill: 0,
+  slow: 0,
+  restarts: 0,
+  outages: 0,
+  deadly: 0,
+}
+
 export const brokenStores: readonly BrokenStore[] = [
   {
     without: 'the epoch in the compare-and-set of a batch',
@@ -73,8 +93,8 @@ export const brokenStores: readonly BrokenStore[] = [
   {
     without: '`dead` on the message: a redrive unblocks its key',
     broken: { letters: (store) => redriving(store, ({ lane, key }) => unblock(store, lane, key)) },
-    plan: muchRedriven,
-    within: 500,
+    plan: manyDead,
+    within: 150,
   },
   {
     without: 'the order of a key, when letters are redriven: they come behind what waits',
@@ -212,6 +232,7 @@ function unblock({ tables }: MemoryConsumerStore, lane: LaneRef, key: string): v
     key,
     (parked.get(key) ?? []).map((message) => ({ ...message, dead: false })),
   )
+  if (parked.get(key)?.length !== 0) tables.note(lane, key, { nextAttemptAt: 0 })
 }
 
 /** The first comes last. */
