@@ -22,8 +22,10 @@ const billingDatabase = await testDatabase('billing')
 const logDatabase = await testDatabase('log')
 
 const log = postgresBroker({ connection: () => logDatabase.connection() })
+/** What fails is tried again soon: there are tests that wait until nothing is. */
+const soon = { retry: { baseDelayMs: 20, maxDelayMs: 100 }, retryPollMs: 20 }
 const make = (name: string, database: typeof shopDatabase): Service =>
-  service(name, { database: postgres({ connection: () => database.connection() }), broker: log, partitions: 4 })
+  service(name, { database: postgres({ connection: () => database.connection() }), broker: log, partitions: 4, consumer: soon })
 
 let shop: Service
 let billing: Service
