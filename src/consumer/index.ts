@@ -21,17 +21,17 @@
  */
 
 export { bufferPublish } from '../outbox/own-transaction.ts'
-export type { BatchLimits } from './batch-size.ts'
+export type { BatchLimits } from './partition/batch-size.ts'
 export type { Consumer, ConsumerStatus, PartitionStatus } from './consumer.ts'
 export type { ConsumerOptions } from './consumer-options.ts'
-export type { StartFrom } from './first-offsets.ts'
+export type { StartFrom } from './partition/first-offsets.ts'
 export type { DeadLetterPolicy } from './dead-letter-policy.ts'
 export type { BreakerPolicy } from '../retry/circuit-breaker.ts'
 export type { RetryPolicy, RetryTiming } from '../retry/retry-policy.ts'
 export type { DeadLetterTopic, RetryTopicsOptions } from '../retry/retry-topics.ts'
 export { onBatch, onMessage } from './handler.ts'
 export type { BatchHandler, Handler, HandlerContext, HandlerOptions, MessageHandler } from './handler.ts'
-export { keyHash, laneOf } from './lane-of.ts'
+export { keyHash, laneOf } from './partition/lane-of.ts'
 export type {
   AdvanceTarget,
   BatchEnd,

@@ -1,4 +1,4 @@
-import { originalOf } from '../consumer/original-record.ts'
+import { originalOf } from '../consumer/batch/original-record.ts'
 import type { LogRecord } from '../message/port.ts'
 import { readEnvelope } from '../message/read-envelope.ts'
 import type { Letter, LetterDetail } from './letter.ts'

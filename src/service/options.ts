@@ -1,4 +1,4 @@
-import { isStartFrom, startFromExpected } from '../consumer/first-offsets.ts'
+import { isStartFrom, startFromExpected } from '../consumer/partition/first-offsets.ts'
 import type { ConsumerOptions } from '../consumer/index.ts'
 import type { AlertSettings, Notify } from '../dead-letter/index.ts'
 import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { type HandlerContext, type MessageHandler } from '../consumer/index.ts'
-import { MessageChance } from '../consumer/message-chance.ts'
+import { MessageChance } from '../consumer/batch/message-chance.ts'
 import type { EventDefinition, MessageOf } from '../message/index.ts'
 import type { Row, Transaction } from '../message/transaction.ts'
 import { type Difference, difference } from './difference.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { laneOf } from '../../src/consumer/lane-of.ts'
+import { laneOf } from '../../src/consumer/partition/lane-of.ts'
 import type { LetterChange, RedriveOutcome } from '../../src/dead-letter/index.ts'
 import { crashPoints } from '../../src/internal/crash-points.ts'
 import { startProgram } from '../support/child-program.ts'

@@ -1,6 +1,6 @@
-import { laneOf } from '../../src/consumer/lane-of.ts'
+import { laneOf } from '../../src/consumer/partition/lane-of.ts'
 import type { LeasedKey, ParkedStore } from '../../src/consumer/parked-port.ts'
-import { parkedKeyOf } from '../../src/consumer/parked-key.ts'
+import { parkedKeyOf } from '../../src/consumer/parked/parked-key.ts'
 import type { BatchEnd, BatchTransaction, ConsumerStore, LanePosition, LaneRef, PartitionState } from '../../src/consumer/port.ts'
 import type { DeadLetterStore } from '../../src/dead-letter/port.ts'
 import type { MemoryConsumerStore, MemoryOutboxStore } from '../../src/drivers/memory/index.ts'

@@ -1,5 +1,5 @@
 import type { BatchEnd, BatchTransaction, CommitOutcome, HandlerTransaction, LanePosition, LaneRef } from '../../consumer/port.ts'
-import { parkedBytes } from '../../consumer/parked-key.ts'
+import { parkedBytes } from '../../consumer/parked/parked-key.ts'
 import { TidemarkError } from '../../errors.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { LogRecord } from '../../message/port.ts'

@@ -11,7 +11,7 @@ import type {
   PartitionState,
   TakeOver,
 } from '../../consumer/port.ts'
-import { firstSize } from '../../consumer/batch-size.ts'
+import { firstSize } from '../../consumer/partition/batch-size.ts'
 import { highestOf } from '../../inbox/high-water.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import { MemoryAlertStore } from './memory-alert-store.ts'

@@ -1,4 +1,4 @@
-import { parkedBytes, parkedKeyOf } from '../../consumer/parked-key.ts'
+import { parkedBytes, parkedKeyOf } from '../../consumer/parked/parked-key.ts'
 import type { DeadLetter, FailedAttempt, LanePosition, LaneRef, LogPlace, PartitionRef, PartitionState } from '../../consumer/port.ts'
 import type { LogRecord } from '../../message/port.ts'
 import { type LetterLife, newLife } from './memory-letters.ts'

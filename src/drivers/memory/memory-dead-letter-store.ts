@@ -1,8 +1,8 @@
-import { laneOf } from '../../consumer/lane-of.ts'
+import { laneOf } from '../../consumer/partition/lane-of.ts'
 import type { LaneRef, PartitionRef } from '../../consumer/port.ts'
 import { redriveConflict, requireChangeable } from '../../dead-letter/conflict.ts'
 import type { Letter, LetterDetail, LetterEvent, LetterGroup } from '../../dead-letter/letter.ts'
-import { parkedKeyOf } from '../../consumer/parked-key.ts'
+import { parkedKeyOf } from '../../consumer/parked/parked-key.ts'
 import type {
   ChangeOptions,
   DeadLetterStore,

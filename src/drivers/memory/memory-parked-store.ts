@@ -7,7 +7,7 @@ import type {
   RetryTransaction,
   SplitKeys,
 } from '../../consumer/parked-port.ts'
-import { parkedBytes } from '../../consumer/parked-key.ts'
+import { parkedBytes } from '../../consumer/parked/parked-key.ts'
 import type { PartitionRef } from '../../consumer/port.ts'
 import type { MemoryTransactionParts } from './memory-batch.ts'
 import { type MemoryPartition, type ParkedMessage, type ParkedState, freshState, keyLock } from './memory-consumer-tables.ts'

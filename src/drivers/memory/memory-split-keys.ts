@@ -1,4 +1,4 @@
-import { keylessPrefix, splitExamples } from '../../consumer/parked-key.ts'
+import { keylessPrefix, splitExamples } from '../../consumer/parked/parked-key.ts'
 import type { SplitKey, SplitKeys } from '../../consumer/parked-port.ts'
 import type { MemoryPartition } from './memory-consumer-tables.ts'
 

@@ -11,7 +11,7 @@ import type {
   PartitionState,
   TakeOver,
 } from '../../consumer/port.ts'
-import { firstSize } from '../../consumer/batch-size.ts'
+import { firstSize } from '../../consumer/partition/batch-size.ts'
 import { failureOf } from '../../retry/failure.ts'
 import { crashPoint } from '../../internal/crash-point.ts'
 import type { Row } from '../../message/transaction.ts'

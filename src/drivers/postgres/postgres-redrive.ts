@@ -1,6 +1,6 @@
-import { laneOf } from '../../consumer/lane-of.ts'
+import { laneOf } from '../../consumer/partition/lane-of.ts'
 import type { LetterState } from '../../dead-letter/letter.ts'
-import { parkedKeyOf } from '../../consumer/parked-key.ts'
+import { parkedKeyOf } from '../../consumer/parked/parked-key.ts'
 import type { RedriveLetter, RedriveOutcome } from '../../dead-letter/port.ts'
 import { type LockedLetter, redriveOutcomes } from '../../dead-letter/redrive-refusal.ts'
 import { TidemarkError } from '../../errors.ts'

@@ -1,4 +1,4 @@
-import type { ExecutionSettings } from '../../../src/consumer/execution.ts'
+import type { ExecutionSettings } from '../../../src/consumer/batch/execution.ts'
 import { systemClock } from '../../../src/internal/clock.ts'
 
 /** An execution by itself: failures that leave nothing behind are not run again. */

@@ -1,5 +1,5 @@
-import type { Call } from '../../../src/consumer/call.ts'
-import { Entry } from '../../../src/consumer/entry.ts'
+import type { Call } from '../../../src/consumer/batch/call.ts'
+import { Entry } from '../../../src/consumer/batch/entry.ts'
 import type { Handler } from '../../../src/consumer/handler.ts'
 import type { Message } from '../../../src/message/index.ts'
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { kafkaVersion } from '../../../servers/jar-sets.ts'
-import { leaderBefore } from '../../../src/consumer/leaders.ts'
+import { leaderBefore } from '../../../src/consumer/partition/leaders.ts'
 import type { Fetched, FetchPosition, LeaderRun } from '../../../src/message/index.ts'
 import { kafkaTopics } from '../../consumer/support/kafka-topic.ts'
 import { consumerDatabase, sequence } from '../../consumer/support/consumer-database.ts'

@@ -1,4 +1,4 @@
-import { parkedBytes, parkedKeyOf } from '../../../consumer/parked-key.ts'
+import { parkedBytes, parkedKeyOf } from '../../../consumer/parked/parked-key.ts'
 import type { FailedAttempt, ParkedBounds, PartitionRef } from '../../../consumer/port.ts'
 import type { LogRecord } from '../../../message/port.ts'
 import type { Statement } from '../statement-run.ts'

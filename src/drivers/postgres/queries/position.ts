@@ -1,4 +1,4 @@
-import { firstSize } from '../../../consumer/batch-size.ts'
+import { firstSize } from '../../../consumer/partition/batch-size.ts'
 import type {
   AdvanceTarget,
   BatchEnd,

@@ -1,4 +1,4 @@
-import { keylessPrefix, splitExamples } from '../../../consumer/parked-key.ts'
+import { keylessPrefix, splitExamples } from '../../../consumer/parked/parked-key.ts'
 import type { SplitKeys } from '../../../consumer/parked-port.ts'
 import type { Row } from '../../../message/transaction.ts'
 import type { Statement } from '../statement-run.ts'

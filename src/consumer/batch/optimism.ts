@@ -1,0 +1,32 @@
+import type { Handler } from '../handler.ts'
+
+const firstPenalty = 16
+const longestPenalty = 4_096
+
+interface Memory {
+  /** Batches for which the handler still runs by itself. */
+  left: number
+  penalty: number
+}
+
+/**
+ * Remembers which handlers cannot run side by side with others: those that ask for another statement after a later handler has asked for one.
+ * They run by themselves for a number of batches, which doubles each time, so that a wrong guess costs next to nothing in the long run.
+ */
+export class Optimism {
+  readonly #records = new Map<Handler, Memory>()
+
+  /** Does this handler run by itself in the coming batch? Call once per batch. */
+  isExclusive(handler: Handler): boolean {
+    const record = this.#records.get(handler)
+    if (record === undefined || record.left === 0) return false
+    record.left -= 1
+    return true
+  }
+
+  /** The handler got into the way of others. */
+  disappointed(handler: Handler): void {
+    const penalty = Math.min(longestPenalty, (this.#records.get(handler)?.penalty ?? firstPenalty / 2) * 2)
+    this.#records.set(handler, { left: penalty, penalty })
+  }
+}

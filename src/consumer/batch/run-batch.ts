@@ -1,0 +1,251 @@
+import { TidemarkError } from '../../errors.ts'
+import { deferred } from '../../internal/deferred.ts'
+import type { OutboxMessage } from '../../message/outbox-message.ts'
+import { type Failure, failureOf } from '../../retry/failure.ts'
+import { channels } from '../../telemetry/channels.ts'
+import type { BatchOrder, BatchResult } from './batch-order.ts'
+import type { BatchSettings } from './batch-settings.ts'
+import { callsOf } from './call.ts'
+import { Execution, type ExecutionOutcome } from './execution.ts'
+import type { Handler } from '../handler.ts'
+import { leaderBefore } from '../partition/leaders.ts'
+import { mostCrashes, crashed } from './crashed.ts'
+import { type Plan, type Task, planBatch } from './plan.ts'
+import type { BatchEnd, BatchTransaction, DeadLetter } from '../port.ts'
+import { Verdicts } from './verdicts.ts'
+
+/**
+ * Runs one lane batch to its end: reads it, runs the handlers in one transaction with the position, and says how it went. Handlers run side by
+ * side at first; if that could make a difference, or one of them fails after it has done something, everything is rolled back and done again one by one.
+ * Never rejects. `signal` aborts when the partition is given up.
+ */
+export async function runBatch(order: BatchOrder, settings: BatchSettings, signal: AbortSignal): Promise<BatchResult> {
+  const started = settings.clock.elapsed()
+  try {
+    const noted = order.suspect ? await note(order, settings) : order
+    if (noted === null) return { outcome: 'reload' }
+    const plan = await planBatch(noted, settings)
+    const run = new BatchRun(noted, plan, settings, signal, started)
+    return (await run.attempt('together')) ?? (await run.attempt('one by one'))!
+  } catch (error) {
+    return { outcome: 'unavailable', failure: failureOf(error) }
+  }
+}
+
+/** A suspect is noted before it runs; one that was noted often enough, and never done, is not run any more. */
+async function note(order: BatchOrder, { store }: BatchSettings): Promise<BatchOrder | null> {
+  const { offset } = order.entries[0]!.record
+  const known = order.mark.of(offset)
+  if (known !== null) return judged(order, known)
+  const noted = await store.mark(order.lane, order.position, offset)
+  if (noted === null) return null
+  order.mark.note(offset, noted.marks)
+  return judged({ ...order, position: { ...order.position, at: noted.at } }, noted.marks)
+}
+
+function judged(order: BatchOrder, marks: number): BatchOrder {
+  return { ...order, verdict: order.verdict ?? (marks > mostCrashes ? failureOf(crashed(mostCrashes)) : null) }
+}
+
+type Manner = 'together' | 'one by one'
+
+/** Handlers that have all ended, well or with nothing left behind. */
+interface Done {
+  readonly tasks: readonly Task[]
+  readonly held: readonly Task[]
+  readonly failed: ReadonlySet<Task>
+  readonly publish: readonly OutboxMessage[]
+  readonly verdicts: Verdicts
+  readonly manner: Manner
+  readonly exclusive: boolean
+}
+
+class BatchRun {
+  readonly #order: BatchOrder
+  readonly #plan: Plan
+  readonly #settings: BatchSettings
+  readonly #signal: AbortSignal
+  readonly #started: number
+
+  constructor(order: BatchOrder, plan: Plan, settings: BatchSettings, signal: AbortSignal, started: number) {
+    this.#order = order
+    this.#plan = plan
+    this.#settings = settings
+    this.#signal = signal
+    this.#started = started
+  }
+
+  /** `null`: abandoned, to be done one by one. */
+  async attempt(manner: Manner): Promise<BatchResult | null> {
+    if (this.#signal.aborted) return { outcome: 'dropped' }
+    const batch = await this.#settings.store.begin(this.#order.lane)
+    const run = new AbortController()
+    const gone = deferred<'gone'>()
+    const abort = (): void => {
+      run.abort()
+      gone.resolve('gone')
+    }
+    this.#signal.addEventListener('abort', abort, { once: true })
+    try {
+      const result = await this.#within(batch, manner, run, gone.promise)
+      if (result?.outcome !== 'committed') await batch.rollBack()
+      return result
+    } catch (error) {
+      const result = this.#blamed(batch, error)
+      await batch.rollBack()
+      return result
+    } finally {
+      this.#signal.removeEventListener('abort', abort)
+    }
+  }
+
+  async #within(batch: BatchTransaction, manner: Manner, run: AbortController, gone: Promise<'gone'>): Promise<BatchResult | null> {
+    const tasks = await this.#newTasks(batch)
+    const calls = callsOf(tasks, this.#isExclusive(manner))
+    const verdicts = new Verdicts(this.#settings, this.#order)
+    const execution = new Execution(calls, batch, {
+      attempt: 1,
+      run,
+      clock: this.#settings.clock,
+      marks: manner === 'one by one' || calls.length === 1,
+      timeoutMs: (handler) => handler.timeoutMs ?? this.#settings.timeoutMs,
+      failed: (task, tries, error) => verdicts.failed(task, tries, error),
+      succeeded: (handler) => verdicts.succeeded(handler),
+    })
+    const done = await Promise.race([execution.run(), gone])
+    // A handler may wait for ever; who gave the partition up does not wait for it.
+    if (done === 'gone' || this.#signal.aborted) {
+      execution.abandon()
+      await batch.rollBack('at once')
+      return { outcome: 'dropped' }
+    }
+    if (execution.isLate) await batch.rollBack('at once')
+    if (done.outcome !== 'done') return this.#undone(done, batch)
+    const exclusive = calls.every((call) => call.exclusive)
+    return this.#commit(batch, { ...done, tasks, verdicts, manner, exclusive })
+  }
+
+  #undone(done: Exclude<ExecutionOutcome, { outcome: 'done' }>, batch: BatchTransaction): BatchResult | null {
+    switch (done.outcome) {
+      case 'abandoned':
+        return this.#abandoned(done.by, batch)
+      case 'overdue':
+        if (done.call === null) return this.#abandoned(null, batch)
+        return failedFrom(done.call.tasks, failureOf(done.error))
+      case 'failed':
+        return this.#failed(batch, done.call.tasks, done.error)
+    }
+  }
+
+  /** Without those that the group has handled before. */
+  async #newTasks(batch: BatchTransaction): Promise<readonly Task[]> {
+    const { tasks } = this.#plan
+    const ids = tasks.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId]))
+    if (ids.length === 0) return tasks
+    const handled = await batch.alreadyHandled(ids)
+    return handled.size === 0 ? tasks : tasks.filter(({ inboxId }) => inboxId === null || !handled.has(inboxId))
+  }
+
+  #isExclusive(manner: Manner): (handler: Handler) => boolean {
+    const exclusive = new Map<Handler, boolean>()
+    return (handler) => {
+      const known = exclusive.get(handler) ?? (manner === 'one by one' || this.#settings.optimism.isExclusive(handler))
+      exclusive.set(handler, known)
+      return known
+    }
+  }
+
+  #abandoned(by: Handler | null, batch: BatchTransaction): BatchResult | null {
+    this.#settings.tally.abandonedRuns += 1
+    if (by !== null) this.#settings.optimism.disappointed(by)
+    // With the connection gone, doing it again at once would only fail again.
+    return batch.blame(null) === 'lost' ? { outcome: 'unavailable', failure: lostConnection() } : null
+  }
+
+  #failed(batch: BatchTransaction, tasks: readonly Task[], error: unknown): BatchResult {
+    const failure = failureOf(error)
+    const blame = batch.blame(error)
+    if (blame === 'lost') return { outcome: 'unavailable', failure }
+    if (blame === 'conflict') return { outcome: 'conflict', failure }
+    return failedFrom(tasks, failure)
+  }
+
+  #blamed(batch: BatchTransaction, error: unknown): BatchResult {
+    const failure = failureOf(error)
+    return { outcome: batch.blame(error) === 'conflict' ? 'conflict' : 'unavailable', failure }
+  }
+
+  async #commit(batch: BatchTransaction, done: Done): Promise<BatchResult | null> {
+    const { verdicts } = done
+    const { hopeless, nextOffset } = this.#plan
+    const waiting = [...this.#plan.queue, ...done.held.map(({ entry }) => entry.record)]
+    if (hopeless !== null) verdicts.condemn(hopeless, waiting)
+    const held = verdicts.held()
+    if (held !== null) return held
+    const publish = [...done.publish, ...verdicts.publish]
+    const handled = done.tasks.filter((task) => !done.failed.has(task) && !done.held.includes(task))
+    const end: BatchEnd = {
+      position: this.#order.position,
+      nextOffset,
+      leaderEpoch: leaderBefore(this.#order.leaders, nextOffset),
+      highWater: this.#plan.highWater,
+      handled: handled.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
+      queue: waiting.sort((a, b) => a.offset - b.offset),
+      park: verdicts.parked,
+      deadLetters: verdicts.buried,
+      bounds: this.#settings.bounds,
+      inFlight: this.#order.inFlight,
+      publish,
+    }
+    const result = await batch.commit(end)
+    if (result.outcome === 'refused' && !done.exclusive) return this.#abandoned(null, batch)
+    if (result.outcome === 'refused') return this.#refused(handled, result.error)
+    if (result.outcome === 'full') return { outcome: 'full' }
+    if (result.outcome !== 'committed') return { outcome: 'reload' }
+    this.#count(handled.length, done.tasks.length, end)
+    verdicts.committed()
+    if (publish.length > 0) this.#settings.onPublished()
+    return {
+      outcome: 'committed',
+      position: result.position,
+      handled: handled.length,
+      ms: this.#settings.clock.elapsed() - this.#started,
+      parkedKeys: verdicts.parkedKeys,
+      redone: done.manner === 'one by one',
+    }
+  }
+
+  /** The commit was refused, so any of the handled messages may be at fault. */
+  #refused(tasks: readonly Task[], error: unknown): BatchResult {
+    const failure = failureOf(error)
+    return tasks.length === 0 ? { outcome: 'unavailable', failure } : failedFrom(tasks, failure)
+  }
+
+  #count(handled: number, news: number, { queue, park, deadLetters }: BatchEnd): void {
+    const { tally } = this.#settings
+    const { tasks, skippedTypes, repeats } = this.#plan
+    tally.batches += 1
+    tally.handled += handled
+    tally.queued += queue.length
+    tally.parked += park.length
+    tally.duplicatesHighWater += repeats.highWater
+    tally.duplicatesInbox += repeats.batch + tasks.length - news
+    tally.deadLetters += deadLetters.length
+    tally.skipped(skippedTypes)
+    for (const letter of deadLetters) this.#tell(letter)
+  }
+
+  #tell({ record: { offset }, policy, errorClass }: DeadLetter): void {
+    if (!channels.consumerDeadLetter.hasSubscribers) return
+    const { group, topic, partition } = this.#order.lane
+    channels.consumerDeadLetter.publish({ group, topic, partition, offset, policy, errorClass })
+  }
+}
+
+function failedFrom(tasks: readonly Task[], failure: Failure): BatchResult {
+  return { outcome: 'failed', first: tasks[0]!.entry.record.offset, last: tasks.at(-1)!.entry.record.offset, failure }
+}
+
+function lostConnection(): Failure {
+  return failureOf(new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to the database broke while handlers ran.'))
+}
