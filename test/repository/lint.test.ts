@@ -47,7 +47,9 @@ test('two files of one folder may not import each other', async () => {
 
 test('the library imports neither itself by name nor its tests', async () => {
   expect(await complaints('src/outbox/imagined.ts', "export { event } from 'tidemark'\n")).toContain('no-restricted-imports')
-  expect(await complaints('src/outbox/imagined.ts', "export * from '../support/system-packages.ts'\n")).toContain('no-restricted-imports')
+  expect(await complaints('src/outbox/imagined.ts', "export * from '../../test/support/system-packages.ts'\n")).toContain(
+    'no-restricted-imports',
+  )
 })
 
 test('a file is named after its idea, and exports names', async () => {
