@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { onBatch } from '../../src/consumer/index.ts'
+import { onBatch, onMessage } from '../../src/consumer/index.ts'
 import { RetryLater, TerminalError, ValidationError } from '../../src/retry/index.ts'
 import {
   Counted,
@@ -12,6 +12,7 @@ import {
   settledAll,
 } from '../consumer/support/consumer-database.ts'
 import { until } from '../support/until.ts'
+import { countedOn } from '../consumer/support/counted.ts'
 import { counting } from './support/counting.ts'
 
 const { consume, effects, rows, store, reset } = await consumerDatabase('parking')
@@ -197,6 +198,23 @@ test('in a set-based handler the message at fault is found, and the others of th
   expect(Object.fromEntries(byKey(await effects()))).toEqual({ a: sequence(30), bad: sequence(7), b: sequence(30) })
   expect(await letters()).toMatchObject([{ log_offset: '22', policy: 'block' }])
   expect(await inconsistent()).toEqual([])
+})
+
+test('equal keys of two topics have nothing to do with each other', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const Other = countedOn('other')
+  await broker.topics([{ name: Other.topic, partitions: 1 }])
+  const other = (n: number) => ({ ...countedRecord('k', n, { id: `other ${n}` }), topic: Other.topic })
+  await send(sequence(10).flatMap((n) => [countedRecord('k', n), other(n)]))
+  const failing = counting(({ data }) => {
+    if (data.n === 2) throw new TerminalError('never')
+  })
+  const fine = onMessage(Other, ({ id, data }, { tx }) => tx.query(insertEffect, [id, 'other', data.n]).then(() => undefined))
+  await using consumer = consume(broker, [failing, fine])
+  await settledAll(consumer, broker)
+  await until('the other topic is done', () => consumer.settledUpTo(Other.topic, 0) === 10)
+  expect(Object.fromEntries(byKey(await effects()))).toEqual({ k: [0, 1], other: sequence(10) })
+  expect(await parkedKeys()).toMatchObject([{ key: 'k', messages: 8 }])
 })
 
 describe('what waits has bounds', () => {

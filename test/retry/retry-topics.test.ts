@@ -175,6 +175,43 @@ describe.each([
   })
 })
 
+test('a copy of each dead letter is all that is wanted: the key waits in the database, in its order, and blocks', async () => {
+  const connectionString = (await testDatabase('dead_letter_topic')).connectionString()
+  const broker = postgresBroker({ connectionString })
+  let isMended = false
+  const seen: number[] = []
+  const consumer = {
+    deadLetterTopic: ({ topic }: { topic: string }) => `${topic}-dlt`,
+    retry: { immediate: 0, maxAttempts: 2, baseDelayMs: 1 },
+    retryPollMs: 20,
+  }
+  const shop = service('shop', { database: postgres({ connectionString }), broker, partitions: 1, consumer })
+  shop.consume(Told, ({ data: { n } }) => {
+    if (n === 0 && !isMended) throw new Error('no')
+    seen.push(n)
+  })
+  onTestFinished(async () => {
+    await shop.stop()
+    await broker.close()
+  })
+  await shop.start()
+  await shop.transaction((tx) =>
+    shop.publishAll(
+      tx,
+      [0, 1].map((n) => ({ event: Told, data: { key: 'k', n } })),
+    ),
+  )
+  await until('it is dead', async () => (await shop.deadLetters.getDeadLetterStats()).totalCount === 1)
+  await until('its copy is sent', async () => (await recordsOf(broker, `${Told.topic}-dlt`).catch(() => [])).length === 1)
+  const [copy] = await recordsOf(broker, `${Told.topic}-dlt`)
+  expect(textsOf(copy!)).toMatchObject({ 'tidemark-retry-count': '2', 'tidemark-original-topic': Told.topic })
+  expect(seen).toEqual([])
+  isMended = true
+  await shop.deadLetters.replayAll()
+  await shop.settled()
+  expect(seen).toEqual([0, 1])
+})
+
 describe('what others wrote, on Postgres', async () => {
   const connectionString = (await testDatabase('retry_topics_foreign')).connectionString()
   const broker = postgresBroker({ connectionString })
