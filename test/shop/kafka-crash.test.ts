@@ -39,7 +39,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`kill -9 with a Kafka of the folder${
   })
 
   test('of Kafka and of Postgres in mid-run: the same run ends with the totals of the file', async () => {
-    const text = randomInput(62, 900)
+    const text = randomInput(62, 600)
     const input = await folder.write('orders.txt', text)
     const chance = chanceOf(62)
     const run = folder.start(...onKafka, '--fresh', '--input', input)
