@@ -119,7 +119,13 @@ describe.each(freezePoints)('a retrier frozen at %s', (name) => {
     await until('it stands still', () => frozen.isFrozen())
     await expectAgreement()
     await using consumer = successor()
-    await settledAll(consumer, broker)
+    await settledAll(consumer, broker).catch(async (error: unknown) => {
+      const keys = await rows(
+        'select convert_from(key, $1) as key, messages, attempts, crashes, lease, lease_until, next_attempt_at, reason from tidemark.parked_key',
+        ['utf8'],
+      )
+      throw new Error(`${String(error)} ${JSON.stringify({ now: new Date(), keys, status: consumer.status() })}`)
+    })
     await expectPromises()
     frozen.signal('SIGCONT')
     await until('it has heard that it lost its partition', () => frozen.timesSaid('abandoned') + frozen.timesSaid('fenced') > 0)
