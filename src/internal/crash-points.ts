@@ -51,6 +51,7 @@ export const crashPoints = [
   'operation:after-look',
   'operation:before-end',
   'operation:after-end',
+  'retry:in-lease',
   'retry:after-lease',
   'retry:after-handler',
   'retry:after-key-lock',

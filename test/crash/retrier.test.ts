@@ -109,7 +109,7 @@ test.each(points)('a retrier killed at %s is followed by one that loses nothing 
   await expectPromises()
 })
 
-const freezePoints = ['retry:after-lease', 'retry:after-handler', 'retry:after-key-lock', 'retry:before-failure']
+const freezePoints = ['retry:in-lease', 'retry:after-lease', 'retry:after-handler', 'retry:after-key-lock', 'retry:before-failure']
 
 describe.each(freezePoints)('a retrier frozen at %s', (name) => {
   test('keeps nobody waiting for longer than its lease, and on waking changes nothing of what was done meanwhile', async () => {

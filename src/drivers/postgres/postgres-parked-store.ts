@@ -17,6 +17,7 @@ import { PostgresRetry } from './postgres-retry.ts'
 import { bury } from './queries/dead-letter.ts'
 import { appendStatements } from './queries/outbox.ts'
 import { attemptsFromJson, headersFromJson } from './queries/record-columns.ts'
+import { endStandstill } from './queries/relay.ts'
 import * as retry from './queries/retry.ts'
 import { splitKeys, splitKeysOf } from './queries/split-keys.ts'
 import type { Statement } from './statement-run.ts'
@@ -43,8 +44,10 @@ export class PostgresParkedStore implements ParkedStore {
   async lease(request: LeaseRequest): Promise<readonly LeasedKey[]> {
     return this.#settings.database.use(async (session) => {
       try {
-        const [, leased] = await session.run([begin, retry.leaseKeys(this.#schema, request)])
+        // Whoever freezes before the second round trip has the keys locked, and no lease yet that could end.
+        const [, , leased] = await session.run([begin, endStandstill(this.#settings.standstillMs), retry.leaseKeys(this.#schema, request)])
         const keys = leased!.rows.map((row) => leasedKey(row, request.group))
+        if (keys.length > 0) crashPoint('retry:in-lease')
         const places = keys.map(({ partition: { topicId, partition }, key }) => ({ topicId, partition, key }))
         const limit = { messages: request.maxMessages, bytes: request.maxBytes }
         const read = keys.length === 0 ? [] : [retry.firstMessages(this.#schema, request.group, places, limit)]
