@@ -277,6 +277,13 @@ describe('what others wrote, on Postgres', async () => {
     ])
     await until('they are read', async () => (await billing.status()).groups[0]!.lags!.every(({ lag }) => lag === 0))
     expect(seen.slice(4)).toEqual(['new 2'])
+
+    // A copy of the dead one has used up its attempts: it gets one more.
+    await send(`${Foreign.topic}.billing.retry.1`, [{ ...odd, headers: copy!.headers.filter(([name]) => name !== 'tidemark-coordinate') }])
+    await until('it ran', () => seen.length === 6)
+    await billing.settled()
+    expect(seen.slice(5)).toEqual(['bad 3'])
+    expect(await recordsOf(broker, `${Foreign.topic}.billing.dlq`)).toHaveLength(2)
   })
 })
 
