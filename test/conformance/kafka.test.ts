@@ -15,7 +15,6 @@ describe.skipIf(kafkaAvailable.missing)(`Kafka${kafkaAvailable.note}`, async () 
   if (kafkaAvailable.missing) return
   const cluster = await testKafka()
   for (const [name, options] of Object.entries(subjects)) {
-    // They mostly wait for brokers and sessions.
-    describe.concurrent(name, () => exercise(brokerCases, kafkaSubject(cluster, options), vitestRunner))
+    describe(name, () => exercise(brokerCases, kafkaSubject(cluster, options), vitestRunner))
   }
 })

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import type { Fetched } from '../../message/port.ts'
+import { joined } from './leaders.ts'
 import { cutAtDue } from './retry-wait.ts'
 
 function found(...timestamps: readonly number[]): Fetched {
@@ -23,4 +24,18 @@ test('all is due, or nothing', () => {
 
 test('nobody waits for longer than a minute without looking again', () => {
   expect(cutAtDue(found(0), 40 * 24 * 3_600_000, 0).later!.inMs).toBe(60_000)
+})
+
+test('of the leaders those are told who wrote what is due, the others with the rest', () => {
+  const leaders = [
+    { leaderEpoch: 5, from: 8, to: 11 },
+    { leaderEpoch: 6, from: 11, to: 20 },
+    { leaderEpoch: 7, from: 20, to: 25 },
+  ]
+  const { due, later } = cutAtDue({ ...found(100, 200, 300), leaders }, 50, 250)
+  expect(due.leaders).toEqual([leaders[0], { ...leaders[1], to: 12 }])
+  expect(later!.found.leaders).toEqual(leaders.slice(1))
+  // However often it is cut, each run is known once.
+  const known = joined(joined([], due.leaders!, 0), later!.found.leaders!, 0)
+  expect(known).toEqual(leaders)
 })

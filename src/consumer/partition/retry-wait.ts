@@ -18,7 +18,15 @@ export function cutAtDue(found: Fetched, delayMs: number, now: number): Due {
   const first = found.records.findIndex(({ timestamp }) => timestamp + delayMs > now)
   if (first === -1) return { due: found, later: null }
   const { offset, timestamp } = found.records[first]!
-  const due: Fetched = { ...found, records: found.records.slice(0, first), nextOffset: offset }
+  const { before, after } = cutLeaders(found, offset)
+  const due: Fetched = { ...found, records: found.records.slice(0, first), nextOffset: offset, ...before }
   const inMs = Math.min(timestamp + delayMs - now, longestWaitMs)
-  return { due, later: { from: offset, found: { ...found, records: found.records.slice(first) }, inMs } }
+  return { due, later: { from: offset, found: { ...found, records: found.records.slice(first), ...after }, inMs } }
+}
+
+/** Told whole at each cut, the runs would add up. */
+function cutLeaders({ leaders }: Fetched, offset: number): Record<'before' | 'after', Pick<Fetched, 'leaders'>> {
+  if (leaders === undefined) return { before: {}, after: {} }
+  const before = leaders.filter(({ from }) => from < offset).map((run) => ({ ...run, to: Math.min(run.to, offset) }))
+  return { before: { leaders: before }, after: { leaders: leaders.filter(({ to }) => to > offset) } }
 }
