@@ -246,15 +246,22 @@ export class KafkaBroker implements Broker {
     })
   }
 
-  /** Deletes a topic with its records, for good. Its readers are told that they lost it. */
+  /**
+   * Deletes a topic with its records, for good. Its readers are told that they lost it. Resolves when no broker describes it any more, so that it can be
+   * made again; after 30 s in any case.
+   */
   async deleteTopic(name: string): Promise<void> {
     this.#check()
+    const [old] = await this.#cluster.describe([name])
     const { responses } = await this.#cluster.call(await this.#cluster.controller(), deleteTopicsV6.api, [
       [{ name, topicId: null }],
       creationTimeoutMs,
     ])
     const code = responses[0]?.errorCode ?? 0
     if (code !== 0) throw protocolError(code, `to delete the topic "${name}"`, responses[0]?.errorMessage)
+    const isThere = async (): Promise<boolean> => (await this.#cluster.describedByEach([name])).some(({ id }) => id === old?.id)
+    const until = this.#clock.elapsed() + creationTimeoutMs
+    while ((await isThere()) && this.#clock.elapsed() < until) await pause(this.#clock, 20)
     this.#directory.forget(name)
   }
 

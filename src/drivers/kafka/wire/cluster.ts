@@ -130,18 +130,19 @@ export class Cluster {
     const wanted = [...new Set(names)]
     const topics = this.#topicsIn(await this.callAny(metadataV12.api, [wanted, false, false]))
     const missing = wanted.filter((name) => !topics.some((topic) => topic.name === name))
-    return missing.length === 0 ? topics : [...topics, ...(await this.#describedByAny(missing))]
+    if (missing.length === 0 || this.#nodes.length < 2) return topics
+    // Brokers hear of a new topic one after the other, one that was away last of all; so the word of one of them that there is none is not enough.
+    const opinions = await this.describedByEach(missing)
+    return [...topics, ...new Map(opinions.map((topic) => [topic.name, topic])).values()]
   }
 
-  /** Brokers hear of a new topic one after the other, one that was away last of all; so the word of one of them that there is none is not enough. */
-  async #describedByAny(names: readonly string[]): Promise<readonly ClusterTopic[]> {
-    if (this.#nodes.length < 2) return []
+  /** The topics as each of the brokers has them; one that does not answer has no say. */
+  async describedByEach(names: readonly string[]): Promise<readonly ClusterTopic[]> {
     const options = { lane: 'second opinion', timeoutMs: opinionMs }
     const opinions = await Promise.allSettled(
       this.#nodes.map(async (node) => this.#topicsIn(await this.call(node, metadataV12.api, [[...names], false, false], options))),
     )
-    const found = opinions.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
-    return [...new Map(found.map((topic) => [topic.name, topic])).values()]
+    return opinions.flatMap((one) => (one.status === 'fulfilled' ? one.value : []))
   }
 
   #topicsIn(reply: Metadata): readonly ClusterTopic[] {
