@@ -3,7 +3,7 @@
  * them; the same with one key that has 30 % of the messages; dead letters redriven to their effects per second; lists and groups of 100,000 of them.
  * What is measured: docs/design/benchmarks.md.
  */
-import { failureContender, letters, redriveContender, throughput } from './failure/contenders.ts'
+import { beside, besideContender, failureContender, letters, redriveContender, throughput } from './failure/contenders.ts'
 import { modes } from './failure/modes.ts'
 import { medianOf, rounded, summarize } from './harness/result.ts'
 import { runBench } from './harness/run-bench.ts'
@@ -14,6 +14,7 @@ await runBench('failure', { rounds: 5, messages: 40_000, quickMessages: 5_000 },
   const contenders = [
     ...modes.map((mode) => failureContender(server, mode, messages)),
     redriveContender(server, Math.round(messages / 2)),
+    besideContender(server, { letters: Math.min(3_000, messages), rate: 500 }),
     letters(server, 100_000),
   ].filter(({ name }) => name.includes(only))
   const results = summarize(await runRounds(contenders, rounds))
@@ -29,12 +30,14 @@ function ratios(results: readonly Result[]): Record<string, number> {
     const [one, other] = [medianOf(results, mode, throughput), medianOf(results, than, throughput)]
     return one === undefined || other === undefined ? undefined : rounded(one / other)
   }
+  const [alone, live] = [medianOf(results, beside, 'live, alone'), medianOf(results, beside, throughput)]
   const named = {
     withFailuresVsClean: ratio('failures', 'clean'),
     withRetryTopicsVsClean: ratio('failures, retry topics', 'clean'),
     withLateFailuresVsClean: ratio('failures after the effect', 'clean'),
     hotKeyVsClean: ratio('hot key', 'clean'),
     hotKeyWithFailuresVsHotKey: ratio('hot key, failures', 'hot key'),
+    liveBesideRedriveVsAlone: alone === undefined || live === undefined ? undefined : rounded(live / alone),
   }
   return Object.fromEntries(Object.entries(named).filter((entry): entry is [string, number] => entry[1] !== undefined))
 }

@@ -11,6 +11,7 @@ export const errorCatalogue = {
   EVENT_INVALID: { retryable: false, exitCode: 2, summary: 'The data of an event does not satisfy its schema; nothing was written.' },
   EVENT_UNKNOWN_VERSION: { retryable: false, exitCode: 1, summary: 'A message carries a newer schema version than this process knows.' },
   MESSAGE_UNDECODABLE: { retryable: false, exitCode: 1, summary: 'The bytes of a message could not be decoded.' },
+  UNHANDLED: { retryable: false, exitCode: 1, summary: 'A message waited for a handler that no process of the group has.' },
   HANDLER_TIMEOUT: { retryable: true, exitCode: 1, summary: 'A handler took longer than it may; its work was undone.' },
   PROCESS_CRASHED: {
     retryable: false,

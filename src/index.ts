@@ -44,6 +44,7 @@ export type {
   ServiceOperationOptions,
   ServiceOutboxOptions,
   ServiceStatus,
+  StatusFinding,
   SplitTopic,
   SettledOptions,
 } from './service/index.ts'

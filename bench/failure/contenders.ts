@@ -51,6 +51,41 @@ export function redriveContender(server: Server, messages: number): Contender {
   }
 }
 
+/** What a redrive of many leaves of the traffic on the same lanes. */
+export function besideContender(server: Server, { letters: count, rate }: { readonly letters: number; readonly rate: number }): Contender {
+  return {
+    name: beside,
+    measure: () =>
+      withDatabases(server, names, async (databases) => {
+        await createInvoiceTable(server, databases.database)
+        const input = { letters: count, rate }
+        const figures = await performed(server, new URL('./beside-subject.ts', import.meta.url), databases, input)
+        await checkEach(server, databases.database, figures['messages']!)
+        return [
+          sample(beside, 'live, alone', 'messages/s', figures['alone']!),
+          sample(beside, throughput, 'messages/s', figures['whilePutBack']!),
+          sample(beside, 'live, until the last effect', 'messages/s', figures['beside']!),
+          sample(beside, 'live, slowest second', 'messages/s', figures['slowest']!),
+          sample(beside, 'put back', 'letters/s', count / figures['askedSeconds']!),
+          sample(beside, 'redriven to the effect', 'letters/s', count / figures['redriveSeconds']!),
+          sample(beside, 'runs in vain', 'runs', figures['inVain']!),
+        ]
+      }),
+  }
+}
+
+export const beside = 'live traffic beside a redrive'
+
+/** Every order has one invoice. */
+async function checkEach(server: Server, database: string, messages: number): Promise<void> {
+  const [found] = await server.query<{ rows: number; orders: number }>(
+    database,
+    'select count(*)::int as rows, count(distinct order_id)::int as orders from invoices',
+  )
+  if (found?.rows !== messages || found.orders !== messages)
+    throw new Error(`wrong effects of ${messages} orders: ${JSON.stringify(found)}`)
+}
+
 /** How long an operator waits who looks at many dead letters. */
 export function letters(server: Server, count: number): Contender {
   const name = `${count.toLocaleString('en-US')} letters`

@@ -42,7 +42,7 @@ serveSubject(({ database, shop, log, messages }: Input) => {
       const from = performance.now()
       const redriven = await billing.deadLetters.replayAll()
       const asked = performance.now()
-      while ((await count('select count(*) as n from invoices')) < messages) await delay(5)
+      while ((await count('select count(*) as n from invoices')) < messages) await delay(20)
       if (redriven !== messages) throw new Error(`${redriven} of ${messages} letters were redriven`)
       return { seconds: (performance.now() - from) / 1000, askedSeconds: (asked - from) / 1000 }
     },

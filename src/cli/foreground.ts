@@ -1,8 +1,9 @@
 import { type Operation, isEnded, runOperations } from '../operation/index.ts'
+import { askedBy } from './actor.ts'
 import type { CommandContext, CommandResult } from './command.ts'
 import { lineOf } from './document.ts'
 import { operationText, progressLine } from './operation-text.ts'
-import { type OperationDesk, askedBy } from './operations.ts'
+import type { OperationDesk } from './operations.ts'
 
 /** Between two lines of progress where nobody looks at a terminal. */
 const lineEveryMs = 10_000

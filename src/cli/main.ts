@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { userInfo } from 'node:os'
 import { parseArgs } from 'node:util'
 import { type Command, type CommandIo, type CommandResult, type Flags, UsageError } from './command.ts'
+import { auditCommand } from './commands/audit.ts'
 import { cdcDebeziumConfigCommand } from './commands/cdc-debezium-config.ts'
 import { dlqArchiveCommand, dlqAssignCommand, dlqCommentCommand, dlqDiscardCommand, dlqRestoreCommand } from './commands/dlq-change.ts'
 import { dlqEditCommand } from './commands/dlq-edit.ts'
@@ -9,9 +10,18 @@ import { dlqExportCommand } from './commands/dlq-export.ts'
 import { dlqGroupsCommand, dlqListCommand, dlqSearchCommand, dlqShowCommand, dlqStatsCommand } from './commands/dlq-look.ts'
 import { dlqRedriveCommand } from './commands/dlq-redrive.ts'
 import { inboxStatusCommand } from './commands/inbox-status.ts'
+import { keyHoldCommand, keyListCommand, keyReleaseCommand } from './commands/key.ts'
 import { eraseCommand } from './commands/erase.ts'
 import { migrateCommand } from './commands/migrate.ts'
-import { opCancelCommand, opListCommand, opPauseCommand, opResumeCommand, opShowCommand, opWatchCommand } from './commands/op.ts'
+import {
+  opCancelCommand,
+  opConfirmCommand,
+  opListCommand,
+  opPauseCommand,
+  opResumeCommand,
+  opShowCommand,
+  opWatchCommand,
+} from './commands/op.ts'
 import { outboxDiscardCommand, outboxParkedCommand, outboxReleaseCommand } from './commands/outbox-parked.ts'
 import { outboxRebaseCommand } from './commands/outbox-rebase.ts'
 import { outboxStatusCommand } from './commands/outbox-status.ts'
@@ -19,6 +29,7 @@ import { documentOf, lineOf } from './document.ts'
 import { failure } from './failure.ts'
 import { globalFlags } from './flags.ts'
 import { commandHelp, overview } from './help.ts'
+import { optionError } from './option-error.ts'
 import { suggestion } from './suggestion.ts'
 
 /** Every command, in the order of the help. */
@@ -43,13 +54,18 @@ export const commands: readonly Command[] = [
   dlqEditCommand,
   dlqExportCommand,
   dlqRedriveCommand,
+  keyHoldCommand,
+  keyReleaseCommand,
+  keyListCommand,
   opListCommand,
   opShowCommand,
   opWatchCommand,
+  opConfirmCommand,
   opPauseCommand,
   opResumeCommand,
   opCancelCommand,
   eraseCommand,
+  auditCommand,
   cdcDebeziumConfigCommand,
 ]
 
@@ -68,7 +84,7 @@ export async function main(argv: readonly string[], io: CommandIo = processIo())
     const { exitCode, code, message, retryable } = failure(error)
     const json = { error: { code, message, retryable } }
     if (asJson) io.stdout.write(findCommand(argv)?.streams === true ? lineOf(json) : documentOf(json))
-    else io.stderr.write(`tidemark: ${message}\n`)
+    else io.stderr.write(`tidemark: ${code}: ${message}\n`)
     return exitCode
   }
 }
@@ -82,6 +98,7 @@ async function run(argv: readonly string[], io: CommandIo): Promise<CommandResul
   if (flags.version === true) return versionResult()
   if (command.arguments === undefined && args.length > 0)
     throw new UsageError(`${command.name} takes no arguments; got ${JSON.stringify(args[0])}.`)
+  if (flags.yes === true && flags['dry-run'] === true) throw new UsageError('--yes does it and --dry-run does not: pass one of them.')
   const note = (line: string): void => {
     if (flags.quiet !== true) io.stderr.write(`${line}\n`)
   }
@@ -100,7 +117,7 @@ function withoutCommand(argv: readonly string[]): CommandResult {
   const rest = argv.slice(group.length > 0 ? 1 : 0)
   // Flags of a command that does not exist are nobody's: the words come first.
   if (rest[0] !== undefined && !rest[0].startsWith('-')) throw unknownCommand(argv, group.length > 0 ? 2 : 1)
-  const { flags, args } = parse({ flags: {} }, rest)
+  const { flags, args } = parse({ name: group.length > 0 ? argv[0]! : '', flags: {} }, rest)
   if (args.length > 0) throw unknownCommand(args, 1)
   if (flags.version === true) return versionResult()
   const text = overview(shown)
@@ -125,13 +142,15 @@ function help(text: string): CommandResult {
   return { json: { help: text }, text }
 }
 
-function parse({ flags }: Pick<Command, 'flags'>, argv: readonly string[]): { readonly flags: Flags; readonly args: readonly string[] } {
+function parse(
+  { name, flags }: Pick<Command, 'name' | 'flags'>,
+  argv: readonly string[],
+): { readonly flags: Flags; readonly args: readonly string[] } {
   try {
     const { values, positionals } = parseArgs({ args: [...argv], options: { ...globalFlags, ...flags }, allowPositionals: true })
     return { flags: values as Flags, args: positionals }
   } catch (error) {
-    // An unknown flag, a missing value: Node says which.
-    throw new UsageError(error instanceof Error ? error.message : String(error))
+    throw optionError(error, name, { ...globalFlags, ...flags })
   }
 }
 

@@ -3,12 +3,14 @@ import { PostgresDatabase } from '../drivers/postgres/database.ts'
 import { PostgresDeadLetterStore } from '../drivers/postgres/postgres-dead-letter-store.ts'
 import { PostgresInboxStore } from '../drivers/postgres/postgres-inbox-store.ts'
 import { PostgresOperationStore } from '../drivers/postgres/postgres-operation-store.ts'
+import { defaultSchema, quotedSchema } from '../drivers/postgres/migrations/schema-name.ts'
 import { LogEraser } from '../drivers/postgres/log/log-eraser.ts'
 import { postgresErasableStores } from '../drivers/postgres/postgres-erasable-stores.ts'
-import { Audit, type Asked, type OperationKind, type OperationStore, Operations, eraseKind } from '../operation/index.ts'
+import { Audit, type OperationKind, type OperationStore, Operations, eraseKind } from '../operation/index.ts'
 import type { EventDefinition } from '../message/event.ts'
-import type { CommandContext } from './command.ts'
+import { type CommandContext, UsageError } from './command.ts'
 import { schemaOf, withDatabase } from './connect.ts'
+import { namedLog } from './relay-broker.ts'
 
 /** The desk of a service's operations, as the command line opens it. */
 export interface OperationDesk {
@@ -57,8 +59,11 @@ export function withOperations<T>(
 }
 
 const alwaysRemaining: readonly string[] = [
+  'Responses to HTTP requests that are kept for an Idempotency-Key name no message: they go when their time (24 hours, unless the service set another) is over.',
+  'Retry topics and topics of dead letters with names of their own are not found by the name of the topic: name them with --topics.',
   'The inbox keeps the ids of handled messages, and nothing else of them; without them repeats would be handled again.',
   'The key itself stays where its messages stood, with their ids and times.',
+  'Texts that people and handlers wrote beside the messages stay: reasons in the audit log, which nobody can change, and the names of steps in the ledger of outside calls.',
   'Every other service that handles these messages has a database of its own: erase there, too.',
   'Backups and replicas, and what handlers wrote, are out of reach.',
 ]
@@ -70,27 +75,31 @@ interface LogToErase {
 }
 
 /** Opens the log that `--broker` or `BROKER_URL` names. */
-async function withLog<T>({ flags, io }: CommandContext, work: (log: LogToErase) => Promise<T>): Promise<T> {
-  const url = flags.broker ?? io.env.BROKER_URL
-  const { 'broker-schema': schema, 'kafka-options': kafkaOptions } = flags
-  if (typeof kafkaOptions === 'string' || (typeof url === 'string' && url.startsWith('kafka://'))) {
-    return work({ eraser: null, remaining: [kafkaRemains] })
-  }
-  if (typeof url !== 'string' || url === '') return work({ eraser: null, remaining: [logRemains] })
-  const database = new PostgresDatabase({ connectionString: url, maxConnections: 2 })
+async function withLog<T>(context: CommandContext, work: (log: LogToErase) => Promise<T>): Promise<T> {
+  const named = namedLog(context)
+  if (named === null) return work({ eraser: null, remaining: [logRemains] })
+  if ('kafka' in named) return work({ eraser: null, remaining: [kafkaRemains] })
+  const { 'broker-schema': given } = context.flags
+  const schema = typeof given === 'string' ? given : defaultSchema
+  const database = new PostgresDatabase({ connectionString: named.connectionString, maxConnections: 2 })
   try {
-    return await work({ eraser: new LogEraser({ database, ...(typeof schema === 'string' ? { schema } : {}) }), remaining: [] })
+    await requireLog(database, schema)
+    return await work({ eraser: new LogEraser({ database, schema }), remaining: [] })
   } finally {
     await database.close()
   }
 }
 
+async function requireLog(database: PostgresDatabase, schema: string): Promise<void> {
+  const [row] = await database.query<{ found: boolean }>('select to_regclass($1) is not null as found', [
+    `${quotedSchema(schema)}.log_batch`,
+  ])
+  if (row?.found === true) return
+  throw new UsageError(
+    `--broker (or BROKER_URL): the database has no log of Tidemark in the schema "${schema}". Name the database and the schema (--broker-schema) that postgresBroker(…) was given.`,
+  )
+}
+
 const logRemains = 'The log of the broker was not looked into: pass --broker URL, or set BROKER_URL.'
 const kafkaRemains =
-  "Kafka keeps what was sent: until the topic's retention has passed, or, where the topic is compacted, until a record with the key and without a value follows and the log is cleaned."
-
-/** Who runs this, and why. Roles are for whoever has a directory of them; on the command line the database's own rights decide. */
-export function askedBy({ flags, io }: CommandContext): Asked {
-  const { reason, actor = io.user } = flags
-  return { actor: { id: String(actor), roles: [] }, ...(typeof reason === 'string' ? { reason } : {}) }
-}
+  "Kafka was not asked, since nothing can be erased there. It keeps what was sent: until the topic's retention has passed, or, where the topic is compacted, until a record with the key and without a value follows and the log is cleaned."

@@ -23,7 +23,7 @@ export function paceIn({ flags }: CommandContext): Partial<OperationSettings> {
   const { rate, canary, 'max-failures': maxFailures } = flags
   if (flags['no-canary'] === true && canary !== undefined) throw new UsageError('Pass either --canary or --no-canary.')
   return {
-    ...(rate === undefined ? {} : { rate: numberIn('rate', rate, (n) => n > 0, 'a number above 0') }),
+    ...(rate === undefined ? {} : { rate: numberIn('rate', rate, (n) => n > 0 && Number.isFinite(n), 'a number above 0') }),
     ...(maxFailures === undefined
       ? {}
       : { maxFailures: numberIn('max-failures', maxFailures, (n) => n >= 0 && n <= 1, 'a share from 0 to 1') }),

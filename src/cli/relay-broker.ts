@@ -22,16 +22,43 @@ export async function relayBroker({ flags, io }: CommandContext): Promise<Broker
   if (typeof url !== 'string' || url === '')
     throw new UsageError('No broker: pass --broker URL or --kafka-options FILE, or set BROKER_URL.')
   if (url.startsWith(kafkaScheme)) return kafkaBroker({ brokers: addressesIn(url) })
+  requirePostgres(url)
   const schema = flags['broker-schema']
   return new PostgresBroker({ connectionString: url, ...(typeof schema === 'string' ? { schema } : {}) })
 }
 
+/** Checks what names the log, and says where it is, without opening it. `null`: nothing names one. */
+export function namedLog({ flags, io }: CommandContext): { readonly kafka: true } | { readonly connectionString: string } | null {
+  const file = flags['kafka-options']
+  if (typeof file === 'string') {
+    if (flags.broker !== undefined) throw new UsageError('--broker and --kafka-options name two brokers: pass one of them.')
+    optionsIn(file)
+    return { kafka: true }
+  }
+  const url = flags.broker ?? io.env.BROKER_URL
+  if (typeof url !== 'string' || url === '') return null
+  if (!url.startsWith(kafkaScheme)) {
+    requirePostgres(url)
+    return { connectionString: url }
+  }
+  addressesIn(url)
+  return { kafka: true }
+}
+
 const kafkaScheme = 'kafka://'
+
+/** What came is not shown: it may hold a password. */
+function requirePostgres(url: string): void {
+  if (!/^postgres(ql)?:\/\//.test(url))
+    throw new UsageError('--broker (or BROKER_URL) takes postgres://… or kafka://HOST:PORT,…; got something else.')
+}
 
 function addressesIn(url: string): string[] {
   const addresses = url.slice(kafkaScheme.length).replace(/\/$/, '')
   if (addresses.includes('@')) throw new UsageError('A kafka:// URL takes no user and password: pass --kafka-options FILE, with sasl.')
-  return addresses.split(',')
+  const list = addresses.split(',')
+  if (list.every((address) => /^(\[[^\]]+\]|[^:/\s]+)(:\d{1,5})?$/.test(address))) return list
+  throw new UsageError('A kafka:// URL takes HOST:PORT, with commas between: kafka://kafka-1:9092,kafka-2:9092.')
 }
 
 /** Loaded when it is asked for: the client is an optional peer. */

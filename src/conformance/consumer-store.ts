@@ -42,6 +42,14 @@ async function owned(fixture: ConsumerStoreFixture): Promise<{ partition: Partit
   return { partition, lanes }
 }
 
+/** A key of the partition, as soon as one is due and nobody's. */
+async function leased({ store, group }: ConsumerStoreFixture, { topicId }: PartitionRef, leaseMs: number): Promise<LeasedKey> {
+  for (;;) {
+    const [key] = await store.parked.lease({ group, topicIds: [topicId], keys: 1, leaseMs, maxMessages: 1, maxBytes: 1_000 })
+    if (key !== undefined) return key
+  }
+}
+
 function batchEnd(position: LanePosition, rest: Partial<BatchEnd> = {}): BatchEnd {
   const { nextOffset, highWater } = position
   return {
@@ -55,6 +63,7 @@ function batchEnd(position: LanePosition, rest: Partial<BatchEnd> = {}): BatchEn
     deadLetters: [],
     bounds,
     inFlight: 1,
+    ran: [],
     publish: [],
     ...rest,
   }
@@ -232,19 +241,34 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
     },
   },
   {
+    name: 'who gives a key back that it ran takes crashes back with it; who has not run it leaves them',
+    async run(fixture) {
+      const { store } = fixture
+      const { partition, lanes } = await owned(fixture)
+      const park = [{ record: record(0, 'k'), reason: 'no', attempts: [], afterMs: 0 }]
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { park })), 'committed')
+      const lease = (leaseMs: number): Promise<LeasedKey> => leased(fixture, partition, leaseMs)
+      assert.equal((await lease(0)).crashes, 0)
+      const second = await lease(0)
+      assert.equal(second.crashes, 1)
+      const third = await lease(60_000)
+      assert.equal(third.crashes, 2)
+      await store.parked.giveBack([second], 'tried', 0)
+      await store.parked.giveBack([third], 'untried', 0)
+      const fourth = await lease(60_000)
+      assert.equal(fourth.crashes, 2, 'of a key that was not run, nor by whom its lease is not')
+      await store.parked.giveBack([fourth], 'tried', 0)
+      assert.equal((await lease(60_000)).crashes, 0)
+    },
+  },
+  {
     name: 'what is published with a failure of a parked head commits with it, and not where the lease is lost',
     async run(fixture) {
       const { store, group } = fixture
       const { partition, lanes } = await owned(fixture)
       const park = [{ record: record(0, 'k'), reason: 'no', attempts: [], afterMs: 0 }]
       assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { park })), 'committed')
-      const lease = async (leaseMs: number): Promise<LeasedKey> => {
-        const request = { group, topicIds: [partition.topicId], keys: 1, leaseMs, maxMessages: 1, maxBytes: 1_000 }
-        for (;;) {
-          const [key] = await store.parked.lease(request)
-          if (key !== undefined) return key
-        }
-      }
+      const lease = (leaseMs: number): Promise<LeasedKey> => leased(fixture, partition, leaseMs)
       const bury = (key: LeasedKey, id: string): Promise<boolean> => {
         const message = { id, aggregateType: group, aggregateId: 'k', type: 'copy', payload: Buffer.from('{}'), headers: {} }
         return store.parked.failed(key, { do: 'bury', letter: deadLetter(record(0, 'k'), 'skip'), publish: [message] })

@@ -40,6 +40,7 @@ async function commit({ consumer }: InboxStoreFixture, group: string, end: { han
     deadLetters: end.dead === undefined ? [] : [deadLetter(end.dead)],
     bounds: { bytesPerKey: 1_000, bytesPerPartition: 1_000 },
     inFlight: 1,
+    ran: [],
     publish: [],
   })
   assert.equal(outcome, 'committed')

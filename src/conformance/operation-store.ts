@@ -418,6 +418,12 @@ export const operationStoreCases: readonly Case<OperationStoreFixture>[] = [
       assert.deepEqual(await outcomes({ target: { type: kind, id: '2' } }), [])
       assert.deepEqual(await outcomes({ verb: `${kind}.view`, outcome: 'refused' }), ['refused'])
       assert.deepEqual(await outcomes({ actor: `${kind} done` }), ['done'])
+      const all = await store.listAudit({ target: { type: kind } })
+      const [last, middle] = [all[0]!.at, all[1]!.at]
+      const since = all.filter(({ at }) => at >= middle).map(({ outcome }) => outcome)
+      assert.deepEqual(await outcomes({ target: { type: kind }, from: middle }), since)
+      assert.deepEqual(await outcomes({ target: { type: kind }, from: new Date(last.getTime() + 60_000) }), [])
+      assert.deepEqual(await outcomes({ target: { type: kind }, to: all[2]!.at }), [])
       const [newest] = await store.listAudit({ target: { type: kind }, limit: 1 })
       assert.deepEqual(await outcomes({ target: { type: kind }, before: newest!.id }), ['refused', 'done'])
     },

@@ -224,10 +224,12 @@ export const outboxStoreCases: readonly Case<OutboxStoreFixture>[] = [
       )
       assert.equal(rest.last, String(rows[2]!.seq))
       assert.equal(await stream.checkpoint(now, rest), true)
+      assert.deepEqual(await fixture.store.heldBack(), { keys: 1, messages: 2 })
       const more = [message('a'), message('b')]
       await publish(fixture, ...more)
       assert.deepEqual(await relayed(stream), [more[1]!.id])
       assert.equal(await fixture.store.pending(), 0, 'held messages count as pending')
+      assert.deepEqual(await fixture.store.heldBack(), { keys: 1, messages: 3 })
       await stream.close('stopped')
     },
   },

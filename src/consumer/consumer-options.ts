@@ -52,11 +52,11 @@ export interface ConsumerOptions extends EnvelopeOptions {
    * say so. @default 16 MiB for a key, 256 MiB for a partition
    */
   readonly parked?: Partial<ParkedBounds>
-  /** Parked keys that are tried again at once; each needs a connection. 0: not by this process. @default 2 */
+  /** Parked keys that are tried again at once; each needs a connection. 0: not by this process. @default 4 */
   readonly retriers?: number
   /** How often it is looked whether a key is due, at least. @default 1,000 ms */
   readonly retryPollMs?: number
-  /** Who tries a parked key again and is silent for so long has lost it to others. @default 10,000 ms */
+  /** Who tries a parked key again and is silent for so long has lost it to others. At least 100 in a service. @default 10,000 ms */
   readonly retryLeaseMs?: number
   /** What a dead letter does to the messages of its key behind it. @default 'block'; with retry topics 'skip', and nothing else */
   readonly deadLetter?: DeadLetterPolicy
@@ -149,7 +149,7 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     timeoutMs: atLeastOne('timeoutMs', options.timeoutMs ?? 30_000),
     breaker: options.breaker === false ? null : { ...defaultBreakerPolicy, ...options.breaker },
     parked: { ...defaultParkedBounds, ...options.parked },
-    retriers: options.retriers ?? 2,
+    retriers: options.retriers ?? 4,
     retryPollMs: atLeastOne('retryPollMs', options.retryPollMs ?? 1_000),
     retryLeaseMs: atLeastOne('retryLeaseMs', options.retryLeaseMs ?? 10_000),
     deadLetter: options.deadLetter ?? (retryTopics.areOn ? 'skip' : 'block'),

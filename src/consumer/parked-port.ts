@@ -26,7 +26,7 @@ export interface LeasedKey {
   readonly attempts: number
   /** What is kept of them. */
   readonly failures: readonly FailedAttempt[]
-  /** How often whoever had the lease vanished. */
+  /** How often whoever had the lease vanished since somebody has last run the head to an end. */
   readonly crashes: number
   /** The head and what follows it, in order; none of them dead. Never empty. */
   readonly messages: readonly ParkedRecord[]
@@ -118,13 +118,16 @@ export interface ParkedStore {
   /** Has the leases of these keys last so long from now. Those that are lost stay so. */
   renew(keys: readonly LeasedKey[], leaseMs: number): Promise<void>
 
-  /** Gives keys back as they were. */
-  giveBack(keys: readonly LeasedKey[], afterMs: number): Promise<void>
+  /**
+   * Gives keys back, due after so long. `tried`: their messages ran to an end, and whoever ran them lives to tell, so that no crash is held against them any more.
+   * `untried`: they are as they were. Keys whose lease is lost stay as they are.
+   */
+  giveBack(keys: readonly LeasedKey[], how: 'tried' | 'untried', afterMs: number): Promise<void>
 
   /** Takes back one charge of each of these keys, and makes them due: it was not their fault. Keys in wire bytes. */
   refund(partition: PartitionRef, keys: readonly Buffer[]): Promise<void>
 
-  /** Messages of the group that wait and will run: those behind dead letters do not count. */
+  /** Messages of the group that wait and will run: those behind dead letters, and of keys that somebody holds, do not count. */
   waiting(group: string): Promise<number>
 
   /** Keys of the group that wait in more than one partition of their topic, those behind dead letters included; by topic. Reads every key that waits. */

@@ -41,7 +41,7 @@ export interface LanePosition {
   /** Goes with `nextOffset`: see `LogPlace`. Never compared by the store. */
   readonly leaderEpoch: number | null
   readonly epoch: number
-  /** Raised by whoever but the owner parks or holds a key of the lane. */
+  /** Raised by whoever but the owner holds keys of the lane; which ones is noted for some minutes. */
   readonly holds: number
   readonly highWater: HighWater
   /**
@@ -57,6 +57,13 @@ export interface LanePosition {
 export interface PartitionState {
   readonly lanes: readonly LanePosition[]
   readonly parkedKeys: readonly string[]
+}
+
+/** What has happened in a lane behind its owner's back. Keys in wire bytes, base64. */
+export interface LaneNews {
+  readonly position: LanePosition
+  readonly held: readonly string[]
+  readonly released: readonly string[]
 }
 
 /** Where the partitions of a topic begin. */
@@ -80,9 +87,12 @@ export interface TakeOver {
 
 /** How a batch's end can go; only `committed` has an effect. */
 export type CommitOutcome =
-  /** All of it is durable. The lane's row now stands so. */
-  | { readonly outcome: 'committed'; readonly position: LanePosition }
-  /** The row is not as given: position, holds or epoch differ. Reload, which tells which; charge nobody. */
+  /** All of it is durable. The lane's row now stands so. `held`: keys that others have held meanwhile (in wire bytes, base64), and that must queue from now on. */
+  | { readonly outcome: 'committed'; readonly position: LanePosition; readonly held: readonly string[] }
+  /**
+   * The row is not as given: position or epoch differ, or a key of `ran` was held meanwhile, or nobody knows which ones were. Catch up, which tells which;
+   * charge nobody.
+   */
   | { readonly outcome: 'moved' }
   /** A key to append to was released meanwhile. Reload, run its messages; charge nobody. */
   | { readonly outcome: 'released' }
@@ -143,6 +153,8 @@ export interface FailedAttempt {
 /** What one lane batch leaves behind. */
 export interface BatchEnd {
   readonly position: LanePosition
+  /** Keys of the messages that ran, or failed, or are given up: none of them may have been held since the position was read. */
+  readonly ran: readonly Buffer[]
   /** The offset after the batch. */
   readonly nextOffset: number
   /** Goes with it. */
@@ -196,8 +208,8 @@ export interface HandlerTransaction {
 /** The transaction of one lane batch. No row of ours is locked by it before `commit`. */
 export interface BatchTransaction extends HandlerTransaction {
   /**
-   * In this order, in one round trip where it can be: a time limit for standing still; what was published; the compare-and-set of epoch, next
-   * offset and holds; the queue's key rows locked by key, and the messages appended; what is parked; the dead letters; the bounds; the handled ids; the
+   * In this order, in one round trip where it can be: a time limit for standing still; what was published; the compare-and-set of epoch and next
+   * offset, and, where holds differ, of the keys that were held since with those that ran; the queue's key rows locked by key, and the messages appended; what is parked; the dead letters; the bounds; the handled ids; the
    * commit.
    * Anything but `committed` has rolled back. Rejects with `COMMIT_UNKNOWN` when the reply was lost (resolved by reading the position back);
    * else nothing was committed, and the error says why: `blame` knows conflicts, everything else is no fault of a message.
@@ -224,6 +236,12 @@ export interface ConsumerStore {
 
   /** A lane's row, and then, in a second statement, the partition's parked keys. Takes no lock. `null`: no such row. */
   reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null>
+
+  /**
+   * The same for an owner who knows most of it: the row, and then, in a second statement, which keys were held since `known` was read, and which of
+   * `waiting` wait no more. `null` where that does not tell all there is: then `reload` does.
+   */
+  catchUp(lane: LaneRef, known: LanePosition, waiting: readonly string[]): Promise<LaneNews | null>
 
   /** Moves idle lanes forward, never back, where the epoch is still ours. One statement. Returns the lanes that moved, as they stand now. */
   advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]>

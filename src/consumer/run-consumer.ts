@@ -72,6 +72,7 @@ class ConsumerRun implements Consumer {
       deadLetter: settings.deadLetter,
       retry: settings.retry,
       retryTopics: settings.retryTopics,
+      maxRecordBytes: settings.broker.traits.maxRecordBytes,
       timeoutMs: settings.timeoutMs,
       bounds: settings.parked,
       breaker: this.#outage?.breaker ?? null,
@@ -98,7 +99,6 @@ class ConsumerRun implements Consumer {
       leaseMs: settings.retryLeaseMs,
       stopMs: settings.drainMs,
       topicIds: () => this.#topics.flatMap((topic) => this.#firstRead.topic(topic)?.id ?? []),
-      lanesAreBusy: () => this.#partitions.isBusy,
       trouble: (error) => this.#met('retry', error),
       succeeded: () => (this.#trouble = null),
     })

@@ -22,7 +22,7 @@ export interface ConsumerCounts {
   readonly batches: number
   /** Runs side by side that were given up and done again one by one. */
   readonly abandonedRuns: number
-  /** Batches rolled back by nobody's fault: deadlocks, lost connections, moved positions. */
+  /** Batches, and tries of parked keys, rolled back by nobody's fault: deadlocks, lost connections, moved positions, an open breaker. */
   readonly uncharged: number
 }
 

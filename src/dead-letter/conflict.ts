@@ -31,7 +31,11 @@ export function redriveConflict(id: number, reason: RedriveRefusal): TidemarkErr
 }
 
 export function unknownLetter(id: number | string): TidemarkError {
-  return new TidemarkError('DEAD_LETTER_UNKNOWN', `There is no dead letter ${id}.`, { details: { id } })
+  if (typeof id === 'number') return new TidemarkError('DEAD_LETTER_UNKNOWN', `There is no dead letter ${id}.`, { details: { id } })
+  return new TidemarkError('DEAD_LETTER_UNKNOWN', `There is no dead letter of a message ${JSON.stringify(id)}.`, {
+    details: { id },
+    remedy: 'A text names a message; name a letter by its number.',
+  })
 }
 
 /** What each refusal means, for people. */

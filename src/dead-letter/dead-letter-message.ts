@@ -1,7 +1,7 @@
 import { originalOf } from '../consumer/batch/original-record.ts'
 import type { LogRecord } from '../message/port.ts'
 import { readEnvelope } from '../message/read-envelope.ts'
-import type { Letter, LetterDetail } from './letter.ts'
+import type { LetterDetail } from './letter.ts'
 
 /** The message as its publisher meant it. */
 export interface OriginalEvent {
@@ -19,7 +19,7 @@ export interface OriginalEvent {
   readonly data: unknown
 }
 
-/** A dead letter in the terms of the textbooks; all else that is known of it is in `context`. */
+/** A dead letter in the terms of the textbooks; all that is known of it, raw bytes and every attempt among it, is in `context`. */
 export interface DeadLetterMessage {
   readonly originalEvent: OriginalEvent
   readonly failureReason: string
@@ -30,12 +30,16 @@ export interface DeadLetterMessage {
   readonly lastFailedAt: Date
   /** The topic it was first in: where it died in a retry topic, not that one. */
   readonly sourceQueue: string
-  readonly context: Letter
+  /**
+   * `record` has key, value and headers byte for byte, as they stand after the last edit and as a redrive would bring them; `lineage[0].before` those that came
+   * from the log. Of a message that died in a retry topic it is the copy there.
+   */
+  readonly context: LetterDetail
 }
 
 /** The event as it came from the log, whatever was edited since. */
 export function deadLetterMessage(letter: LetterDetail): DeadLetterMessage {
-  const { record, stack, attempts: _attempts, lineage, history: _history, ...context } = letter
+  const { record, stack, lineage } = letter
   const [first] = lineage
   const original = originalOf(first === undefined ? record : { ...record, ...first.before }).record
   return {
@@ -46,7 +50,7 @@ export function deadLetterMessage(letter: LetterDetail): DeadLetterMessage {
     firstFailedAt: letter.firstFailedAt,
     lastFailedAt: letter.lastFailedAt,
     sourceQueue: original.topic,
-    context,
+    context: letter,
   }
 }
 

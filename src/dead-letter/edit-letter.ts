@@ -8,8 +8,8 @@ import { schemaProblem } from './schema-problem.ts'
 import { unknownLetter } from './conflict.ts'
 
 export interface EditOptions<Definition extends EventDefinition> extends ChangeOptions {
-  /** What the message is to be after the edit. */
-  readonly event: Definition
+  /** What the message is to be after the edit. `null`: whatever it is; then `content` is held against nothing. */
+  readonly event: Definition | null
   /** New data, in the event's present version. Exactly one of `data` and `content`. */
   readonly data?: EventInput<Definition>
   /** New bytes, new headers, or both, as they are to stand in the record. */
@@ -30,19 +30,26 @@ export async function editLetter<Definition extends EventDefinition>(
   id: number,
   options: EditOptions<Definition>,
 ): Promise<Letter> {
-  const { event, actor, reason, redrive = false } = options
+  const { event, actor, reason, redrive = false, audit = [] } = options
   if ((options.data === undefined) === (options.content === undefined)) {
     const came = options.data === undefined ? 'neither' : 'both'
     throw new TidemarkError('INPUT_INVALID', `An edit takes data or content; got ${came}.`)
   }
   const letter = await store.get(id)
   if (letter === null) throw unknownLetter(id)
-  const content = options.content ?? (await contentOf(letter, event, options.data))
-  await requireReadable(letter.record, { ...letter.record, ...content }, event)
-  const seen = { actor, version: options.version ?? letter.version, redrive, ...(reason === undefined ? {} : { reason }) }
+  const content = options.content ?? (await contentOf(letter, requiredEvent(event), options.data))
+  if (event !== null) await requireReadable(letter.record, { ...letter.record, ...content }, event)
+  const seen = { actor, audit, version: options.version ?? letter.version, redrive, ...(reason === undefined ? {} : { reason }) }
   const edited = await store.edit(id, content, seen)
   if (edited === null) throw unknownLetter(id)
   return edited
+}
+
+function requiredEvent(event: EventDefinition | null): EventDefinition {
+  if (event !== null) return event
+  throw new TidemarkError('INPUT_INVALID', 'An edit of the data takes the event whose they are; got null.', {
+    remedy: 'Give content instead.',
+  })
 }
 
 async function requireReadable(before: LogRecord, after: LogRecord, event: EventDefinition): Promise<void> {

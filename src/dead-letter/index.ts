@@ -24,11 +24,13 @@ export { DeadLetterManager } from './dead-letter-manager.ts'
 export type {
   DeadLetterManagerOptions,
   DeadLetterStats,
+  ManagerChangeOptions,
   ManagerEditOptions,
   ReplayFilter,
   ReplayOptions,
   ViewOptions,
 } from './dead-letter-manager.ts'
+export type { ActingOptions } from './letter-audit.ts'
 export { editLetter } from './edit-letter.ts'
 export type { EditOptions } from './edit-letter.ts'
 export { schemaProblem } from './schema-problem.ts'

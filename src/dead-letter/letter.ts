@@ -92,5 +92,5 @@ export interface LetterGroup {
   /** Of those that were redriven before, and came back. */
   readonly cameBack: number
   /** The newest letter of the group. */
-  readonly example: { readonly id: number; readonly reason: string }
+  readonly example: { readonly id: number; readonly messageId: string | null; readonly reason: string }
 }

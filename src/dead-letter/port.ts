@@ -1,4 +1,5 @@
-import type { Header } from '../message/port.ts'
+import type { Header, LogRecord } from '../message/port.ts'
+import type { AuditEntry } from '../operation/audit.ts'
 import { type Letter, type LetterDetail, type LetterGroup, type LetterState, letterStates } from './letter.ts'
 
 /**
@@ -18,6 +19,7 @@ export interface LetterFilter {
   readonly types?: readonly string[]
   readonly errorClasses?: readonly string[]
   readonly fingerprints?: readonly string[]
+  /** Where it died, or, of one that died in a retry topic, where it was first. */
   readonly topics?: readonly string[]
   /** As text; the bytes are compared. */
   readonly keys?: readonly string[]
@@ -54,12 +56,20 @@ export interface LetterCount {
   readonly keys: number
 }
 
-/** As much of a letter as a redrive needs. Letters of equal `order` belong together into one `redrive`. */
+/** As much of a letter as a redrive needs. Only letters of equal `place` can go in one `redrive`, and those of equal `order` should. */
 export interface LetterRef {
   readonly id: number
   readonly version: number
+  /** Names the group and partition. */
+  readonly place: string
   /** Names the group, partition and key whose order it stands in; of a letter without a key, the letter. */
   readonly order: string
+}
+
+/** A letter's record, whose value is `null` here whatever it is. */
+export interface LetterHeaders {
+  readonly id: number
+  readonly record: LogRecord
 }
 
 export interface LetterStats {
@@ -71,6 +81,9 @@ export interface LetterStats {
   readonly oldestFailure: Date | null
 }
 
+/** Kinds that are told apart in one consumer group, at most. */
+export const mostKinds = 1_000
+
 /** How a consumer group stands, for alerts. Archived letters do not count. */
 export interface GroupLetters {
   readonly group: string
@@ -79,6 +92,8 @@ export interface GroupLetters {
   readonly recent: number
   readonly oldest: Date
   readonly newest: Date
+  /** Their fingerprints; none where there are more than 1,000. */
+  readonly kinds: readonly string[]
   /** Of the newest one. */
   readonly example: Pick<Letter, 'id' | 'messageId' | 'errorClass' | 'type' | 'fingerprint'>
 }
@@ -88,6 +103,11 @@ export interface LetterQueries {
   /** By the time of death, newest first. At most `limit` (@default 50) after the page that gave `after`. */
   list(filter: LetterFilter, page?: { readonly limit?: number; readonly after?: string }): Promise<LetterPage>
   get(id: number): Promise<LetterDetail | null>
+  /**
+   * Of these letters those that are dead, that the log took before a time (milliseconds since 1970), and that have no coordinate among their headers. In one
+   * statement, and without their values.
+   */
+  loggedBefore(ids: readonly number[], time: number): Promise<readonly LetterHeaders[]>
   count(filter: LetterFilter): Promise<LetterCount>
   /** Most letters first. */
   groups(filter: LetterFilter, limit?: number): Promise<readonly LetterGroup[]>
@@ -107,6 +127,8 @@ export interface ChangeOptions {
   readonly reason?: string
   /** The version that was seen: another one is refused with `DEAD_LETTER_CONFLICT`. @default whatever it is now */
   readonly version?: number
+  /** Lines of the audit log that are stored in the same transaction; none is where nothing changes. @default none */
+  readonly audit?: readonly AuditEntry[]
 }
 
 export type LetterChange =
@@ -160,9 +182,9 @@ export interface LetterChanges {
   edit(id: number, content: LetterContent, options: ChangeOptions & { readonly redrive?: boolean }): Promise<Letter | null>
 
   /**
-   * Gives letters of one key back to their group, at their old offsets: in one transaction position, key, letters. What is not dead any more, or not as
-   * it was seen, is left out and said so; the others go. Successors stay held behind. Letters of different keys: `INPUT_INVALID`. May be
-   * asked again after `COMMIT_UNKNOWN`: what was done is `not-dead` then.
+   * Gives letters of one partition back to their group, at their old offsets: in one transaction positions, keys, letters. What is not dead any more, or not
+   * as it was seen, is left out and said so; the others go. Successors stay held behind. Letters of different partitions: `INPUT_INVALID`. A consumer's
+   * batches that end meanwhile wait for it, so a thousand at once are too many. May be asked again after `COMMIT_UNKNOWN`: what was done is `not-dead` then.
    */
   redrive(letters: readonly RedriveLetter[], options: Omit<ChangeOptions, 'version'>): Promise<readonly RedriveOutcome[]>
 }

@@ -1,4 +1,5 @@
 import { TidemarkError } from '../errors.ts'
+import { originalOf } from '../consumer/batch/original-record.ts'
 import { sideBySide } from '../internal/side-by-side.ts'
 import type { EventDefinition } from '../message/event.ts'
 import type { IdempotentKind, StepContext } from '../operation/kind.ts'
@@ -8,14 +9,15 @@ import { refusals } from './conflict.ts'
 import type { Letter, LetterDetail } from './letter.ts'
 import { filterFromParams, filterToParams } from './letter-filter.ts'
 import { type DeadLetterStore, type LetterFilter, type RedriveLetter, anyLetter } from './port.ts'
+import { addTo, sharesOf } from './redrive-shares.ts'
 import { schemaProblem } from './schema-problem.ts'
 
 /** A letter that was redriven so often is left alone, unless that is forced by name. */
 export const maxRedrives = 3
 /** Letters whose payload a plan reads, at most: each is a read of its own. */
 const sampleSize = 500
-/** Keys of one step that are redriven side by side, each on a connection. */
-const keysAtOnce = 4
+/** Partitions of one step whose letters are redriven side by side, each on a connection. */
+const partitionsAtOnce = 4
 
 /** What a redrive takes. */
 export interface RedriveParams {
@@ -94,7 +96,9 @@ async function lookInto(store: DeadLetterStore, definitions: readonly EventDefin
 }
 
 /** The code of what today's definitions would say to it. `UNHANDLED`: none of them is for it. */
-async function problemOf({ record, type }: LetterDetail, definitions: readonly EventDefinition[]): Promise<string | null> {
+async function problemOf({ record: found, type }: LetterDetail, definitions: readonly EventDefinition[]): Promise<string | null> {
+  // One that died in a retry topic is an event of the topic that it came from.
+  const { record } = originalOf(found)
   const ofTopic = definitions.filter(({ topic }) => topic === record.topic)
   const definition = ofTopic.find((one) => one.type === type) ?? ofTopic.find(({ untyped }) => untyped)
   return definition === undefined ? 'UNHANDLED' : ((await schemaProblem(record, definition))?.code ?? null)
@@ -111,10 +115,16 @@ function checkParams(params: Params): Required<RedriveParams> {
   return { filter: filterFromParams(filter), maxRedrives: Number(most), force: force === true }
 }
 
+/**
+ * The selection is read to its end first, since it holds a connection, and so does whoever stores the items: several operations at once, or a pool of one
+ * connection, could wait for each other for ever. Meanwhile the pages stand outside of the heap, about 100 bytes for a letter.
+ */
 async function* freeze(store: DeadLetterStore, { params }: Operation): AsyncGenerator<readonly FrozenItem[]> {
+  const pages: Buffer[] = []
   for await (const page of store.select(checkParams(params).filter)) {
-    yield page.map(({ id, version, order }) => ({ group: order, data: { id, version } }))
+    pages.push(Buffer.from(JSON.stringify(page.map(({ id, version, order }) => ({ group: order, data: { id, version } })))))
   }
+  for (const page of pages) yield JSON.parse(page.toString()) as readonly FrozenItem[]
 }
 
 /** A letter as it was frozen. */
@@ -136,16 +146,16 @@ async function redriveItems(store: DeadLetterStore, items: readonly Item[], cont
   const letters = await lettersOf(store, frozen)
   const beyond = await forgotten(store, [...letters.values()], context)
   const left: ItemResult[] = []
-  const keys = new Map<string, Frozen[]>()
+  const partitions = new Map<string, Frozen[]>()
   for (const one of frozen) {
     const isBeyond = beyond.has(one.id) && letters.get(one.id)?.state === 'dead'
     const result = isBeyond
       ? ({ place: one.place, outcome: 'skipped', reason: beyondHorizonReason } as const)
       : await withoutRedrive(store, one, letters.get(one.id), context)
     if (result !== null) left.push(result)
-    else keys.set(String(one.group), [...(keys.get(String(one.group)) ?? []), one])
+    else addTo(partitions, placeOf(letters.get(one.id)!), one)
   }
-  return [...left, ...(await redriveKeys(store, [...keys.values()], context))]
+  return [...left, ...(await redrivePartitions(store, [...partitions.values()], context))]
 }
 
 /** Letters that only somebody by name may redrive. */
@@ -189,21 +199,28 @@ async function changedResult(
   return isOurs ? { place, outcome: 'started' } : { place, outcome: 'skipped', reason }
 }
 
-/** Letters of one key go in one transaction; some keys side by side. */
-async function redriveKeys(
+/** Names the group and partition. */
+function placeOf({ group, topicId, partition }: Letter): string {
+  return JSON.stringify([group, topicId, partition])
+}
+
+/** Letters of one partition go together, as many as one transaction should have; some partitions side by side. */
+async function redrivePartitions(
   store: DeadLetterStore,
-  keys: readonly (readonly Frozen[])[],
+  partitions: readonly (readonly Frozen[])[],
   context: RedriveContext,
 ): Promise<readonly ItemResult[]> {
   const results: ItemResult[] = []
-  await sideBySide(keys, keysAtOnce, async (letters) => {
-    context.signal.throwIfAborted()
-    results.push(...(await redriveKey(store, letters, context)))
+  await sideBySide(partitions, partitionsAtOnce, async (letters) => {
+    for (const share of sharesOf(letters)) {
+      context.signal.throwIfAborted()
+      results.push(...(await redriveShare(store, share, context)))
+    }
   })
   return results
 }
 
-async function redriveKey(store: DeadLetterStore, letters: readonly Frozen[], context: RedriveContext): Promise<readonly ItemResult[]> {
+async function redriveShare(store: DeadLetterStore, letters: readonly Frozen[], context: RedriveContext): Promise<readonly ItemResult[]> {
   const { operation } = context
   const asked: readonly RedriveLetter[] = letters.map(({ id, version }) => ({ id, version }))
   const reason = [operation.reason, markOf(operation)].filter((part) => part !== null).join(' ')

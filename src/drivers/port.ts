@@ -1,3 +1,4 @@
+import type { KeyHolds } from '../consumer/hold/port.ts'
 import type { ConsumerStore } from '../consumer/port.ts'
 import type { AlertStore } from '../dead-letter/alert/port.ts'
 import type { InboxStore, LedgerStore } from '../inbox/port.ts'
@@ -57,6 +58,8 @@ export interface ServiceDatabase {
   /** Of idempotency keys. Changes are committed by themselves. */
   readonly ledger: LedgerStore
   readonly deadLetters: DeadLetterStore
+  /** Keys that operators hold. */
+  readonly holds: KeyHolds
   /** What was said of dead letters, and who is told. */
   readonly alerts: AlertStore
   /** Long-running operations, and who did what. */

@@ -18,20 +18,32 @@ export class RisingWater {
     this.#marks = marks
   }
 
-  /** Notes the message, unless it is at or below the mark: `true` says it was seen before. */
-  seen({ sourceEpoch, generation, stream, tick, seq }: Coordinate): boolean {
-    const name = `${sourceEpoch}/${generation}/${stream}`
-    const mark = this.#marks[name]
-    if (mark !== undefined && (mark[0] - tick || mark[1] - seq) >= 0) return true
+  /** Is the message at or below the mark? Then its sender brought it before. */
+  covers(coordinate: Coordinate): boolean {
+    return isAtOrBelow(this.#marks[streamOf(coordinate)], coordinate.tick, coordinate.seq)
+  }
+
+  /** The message is taken. Called for one that is not, it is lost: whoever reads it next takes it for a repeat. */
+  rise(coordinate: Coordinate): void {
+    const { tick, seq } = coordinate
+    const name = streamOf(coordinate)
+    if (isAtOrBelow(this.#marks[name], tick, seq)) return
     if (!this.#changed) this.#marks = { ...this.#marks }
     this.#changed = true
     ;(this.#marks as Record<string, readonly [number, number]>)[name] = [tick, seq]
-    return false
   }
 
   get marks(): HighWater {
     return this.#changed ? bounded(this.#marks) : this.#marks
   }
+}
+
+function isAtOrBelow(mark: HighWater[string] | undefined, tick: number, seq: number): boolean {
+  return mark !== undefined && (mark[0] - tick || mark[1] - seq) >= 0
+}
+
+function streamOf({ sourceEpoch, generation, stream }: Coordinate): string {
+  return `${sourceEpoch}/${generation}/${stream}`
 }
 
 /** The highest mark of each stream: where new lanes begin that follow several old ones. */

@@ -5,6 +5,8 @@ export interface LedgerOptions {
   readonly store: LedgerStore
   /** Whose calls these are: the consumer group. The same message in another group is another call. */
   readonly scope: string
+  /** The group of the handler that runs where a call is made, where that may be another one than `scope`. @default none */
+  readonly runningGroup?: () => string | undefined
   /** @default this process's clock */
   readonly clock?: Clock
 }
@@ -16,12 +18,18 @@ export interface LedgerOptions {
 export interface Ledger {
   readonly store: LedgerStore
   readonly scope: string
+  readonly runningGroup: () => string | undefined
   readonly clock: Clock
 }
 
-/** The ledger of a group on a store, for whoever works without a service. */
-export function ledger({ store, scope, clock = systemClock }: LedgerOptions): Ledger {
-  return { store, scope, clock }
+/** The ledger of a group on a store: for whoever works without a service, and to settle a call of a group that is not the service's own. */
+export function ledger({ store, scope, runningGroup = () => undefined, clock = systemClock }: LedgerOptions): Ledger {
+  return { store, scope, runningGroup, clock }
+}
+
+/** Whose a call is that is made here and now. Requests that come in are the scope's, whoever hands them on. */
+export function scopeOfCall({ scope, runningGroup }: Ledger): string {
+  return runningGroup() ?? scope
 }
 
 /** Entries removed by one statement. */

@@ -2,7 +2,7 @@ import { TidemarkError } from '../errors.ts'
 import { crashPoint } from '../internal/crash-point.ts'
 import { type ClaimOutcome, claimCall } from './claim-call.ts'
 import type { HeldClaim } from './held-claim.ts'
-import type { Ledger } from './ledger.ts'
+import { type Ledger, scopeOfCall } from './ledger.ts'
 import { type MessageIdentity, idempotencyKey, ledgerKey } from './ledger-key.ts'
 import type { LedgerKey } from './port.ts'
 import { readResponse, storeResponse } from './stored-response.ts'
@@ -67,7 +67,7 @@ export async function once<T>(
   call: (call: OutsideCall) => Promise<T>,
   options: OnceOptions<T> = {},
 ): Promise<T> {
-  const key = ledgerKey(ledger.scope, message, step)
+  const key = ledgerKey(scopeOfCall(ledger), message, step)
   const found = await claimCall(ledger, key, wishOf(options))
   if (found.outcome !== 'held') return answerOf<T>(found, message, step)
   return new OnceCall(ledger, key, { message, step, call, options }).run(found.claim, found.isRepeat)
@@ -84,7 +84,7 @@ export async function settleCall(
   resolution: Exclude<CallResolution<unknown>, { readonly outcome: 'unknown' }>,
 ): Promise<void> {
   const response = resolution.outcome === 'done' ? storeResponse(resolution.response, defaults.maxResponseBytes) : null
-  const key = ledgerKey(ledger.scope, message, step)
+  const key = ledgerKey(scopeOfCall(ledger), message, step)
   const found = await claimCall(ledger, key, { ...wishOf({ onUnknown: 'fail', waitMs: 0 }), takesOver: true })
   if (found.outcome === 'answer')
     throw new TidemarkError('INPUT_INVALID', `How the call ${named(message, step)} ended is known already: its response is stored.`)

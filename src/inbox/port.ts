@@ -18,6 +18,9 @@ export interface InboxState {
 }
 
 export interface InboxStore {
+  /** As in `InboxState`. Reads next to nothing. */
+  rememberedSince(): Promise<number | null>
+
   /** One look, which changes nothing. */
   state(groups: readonly string[]): Promise<InboxState>
 }

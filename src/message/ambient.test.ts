@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
-import { currentMessage, handling } from './ambient.ts'
+import { currentGroup, currentMessage, handling } from './ambient.ts'
 import { createMessage } from './create-message.ts'
 import type { MessageOptions, Producer } from './create-message.ts'
 import { event } from './event.ts'
@@ -50,6 +50,17 @@ test('an inner message hides the outer one, and only inside', () => {
     expect(currentMessage()?.id).toBe('outer')
   })
   expect(currentMessage()).toBeUndefined()
+})
+
+test('the group that handles is known in any depth, and a message handled inside without one is of the same group', () => {
+  expect(currentGroup()).toBeUndefined()
+  const groups = handling(
+    handledMessage({ id: 'a' }),
+    () => [currentGroup(), handling(handledMessage({ id: 'b' }), currentGroup)],
+    'billing',
+  )
+  expect(groups).toEqual(['billing', 'billing'])
+  expect(handling(handledMessage({ id: 'a' }), currentGroup)).toBeUndefined()
 })
 
 test('options win over what the handled message hands down', async () => {

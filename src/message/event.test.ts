@@ -10,6 +10,9 @@ import { isTopicName, topicOf } from './topic.ts'
 const schema = z.object({ id: z.string() })
 const options = { aggregate: 'order', key: (data: { id: string }) => data.id, schema } satisfies EventOptions<typeof schema>
 
+/** As a program without types may give them. */
+const untypedOptions = (changed: object): EventOptions<typeof schema> => Object.assign({}, options, changed)
+
 describe('an event definition', () => {
   test('has version 1 and the topic of Debezium router unless told otherwise', () => {
     expect(event('OrderPlaced', options)).toMatchObject({
@@ -51,6 +54,11 @@ describe('an event definition', () => {
     ['an upcaster from version 0', () => event('A', { ...options, version: 2, upcasters: { 0: String, 1: String } })],
     // What a program without types may pass.
     ['a schema that is none', () => event('A', { ...options, schema: {} as StandardSchemaV1<{ id: string }> })],
+    ['no key', () => event('A', untypedOptions({ key: undefined }))],
+    ['a key that is a text', () => event('A', untypedOptions({ key: 'id' }))],
+    ['no aggregate', () => event('A', untypedOptions({ aggregate: undefined }))],
+    ['a codec that is none', () => event('A', untypedOptions({ codec: {} }))],
+    ['an upcaster that is none', () => event('A', untypedOptions({ version: 2, upcasters: { 1: 'a' } }))],
   ])('is refused with %s', (_, define) => {
     expect(define).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
   })

@@ -57,13 +57,15 @@ export type EventData<Definition extends EventDefinition> = InferOutput<Definiti
 
 /**
  * Defines an event. Wrong settings fail here, with `CONFIG_INVALID`: a name that no topic can have, a version that is not a whole number
- * from 1 on, upcasters with a hole or beyond the version.
+ * from 1 on, upcasters with a hole or beyond the version, a `key`, an upcaster or a codec that is none.
  */
 export function event<Type extends string, Schema extends StandardSchemaV1>(
   type: Type,
   options: EventOptions<Schema>,
 ): EventDefinition<Type, Schema> {
+  if (typeof options !== 'object' || options === null) throw invalid(type, 'it needs { aggregate, key, schema }')
   const { aggregate, schema, key, version = 1, upcasters = {}, codec = jsonCodec, untyped = false } = options
+  if (typeof aggregate !== 'string') throw invalid(type, 'its aggregate must be a text, for example "order"')
   const topic = options.topic ?? topicOf(aggregate)
   if (type === '' || hasUnstorable(type)) throw invalid(type, 'its type must be a text that is not empty')
   if (!isTopicName(topic) || !isTopicName(topicOf(aggregate))) {
@@ -71,6 +73,10 @@ export function event<Type extends string, Schema extends StandardSchemaV1>(
   }
   if (typeof schema?.['~standard']?.validate !== 'function')
     throw invalid(type, 'its schema is not a Standard Schema (zod, valibot, ArkType …)')
+  if (typeof key !== 'function')
+    throw invalid(type, 'its key must be a function that returns the id of the aggregate, ({ orderId }) => orderId')
+  if (typeof codec?.encode !== 'function' || typeof codec.decode !== 'function')
+    throw invalid(type, 'its codec must have encode and decode')
   if (!Number.isInteger(version) || version < 1) throw invalid(type, `its version must be a whole number from 1 on, got ${version}`)
   checkUpcasters(type, version, upcasters)
   return Object.freeze({ type, aggregate, topic, version, schema, upcasters: Object.freeze({ ...upcasters }), codec, untyped, key })
@@ -80,7 +86,9 @@ function checkUpcasters(type: string, version: number, upcasters: Readonly<Recor
   const steps = Object.keys(upcasters).map(Number)
   if (steps.length === 0) return
   const first = Math.min(...steps)
-  const hole = Array.from({ length: Math.max(version - first, 0) }, (_, i) => first + i).find((step) => upcasters[step] === undefined)
+  const hole = Array.from({ length: Math.max(version - first, 0) }, (_, i) => first + i).find(
+    (step) => typeof upcasters[step] !== 'function',
+  )
   if (hole !== undefined) throw invalid(type, `the upcaster from version ${hole} to ${hole + 1} is missing`)
   const extra = steps.find((step) => !Number.isInteger(step) || step < 1 || step >= version)
   if (extra !== undefined) throw invalid(type, `the upcaster from version ${extra} leads beyond its version ${version}`)

@@ -25,7 +25,7 @@
  * @module
  */
 
-export { currentMessage, handling } from './ambient.ts'
+export { currentGroup, currentMessage, handling } from './ambient.ts'
 export { jsonCodec } from './codec.ts'
 export type { Codec } from './codec.ts'
 export { compareCoordinates, formatCoordinate, parseCoordinate } from './coordinate.ts'

@@ -29,6 +29,14 @@ export function madeStorable(text: string): string {
     .replace(/\p{Surrogate}/gu, '\ufffd')
 }
 
+/**
+ * Producers write any number for a time, nanoseconds for example: what lies beyond the years 1 to 9999, which neither a `Date` nor a database may take,
+ * becomes the nearest one within. Milliseconds since 1970; -1 is Kafka's word for none.
+ */
+export function withinYears(timestamp: number): number {
+  return Math.max(-62_135_596_800_000, Math.min(timestamp, 253_402_300_799_999))
+}
+
 function refuse(what: string, expected: string): TidemarkError {
   return new TidemarkError('INPUT_INVALID', `${what}: expected ${expected}.`)
 }

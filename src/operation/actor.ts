@@ -1,3 +1,5 @@
+import { TidemarkError } from '../errors.ts'
+
 /** Who acts. Tidemark has no logins: whoever calls it says who it is, and `authorize` decides what that is worth. */
 export interface Actor {
   /** A name that people know, such as a login. */
@@ -27,3 +29,12 @@ export const allowAll: Authorize = () => true
 
 /** By which door something was asked for. */
 export type Origin = 'cli' | 'api' | 'console'
+
+/** Throws `INPUT_INVALID` unless it is somebody. What came is not shown. */
+export function checkActor(actor: unknown, reason: unknown): asserts actor is Actor {
+  const { id, roles } = (typeof actor === 'object' && actor !== null ? actor : {}) as Partial<Actor>
+  const isActor = typeof id === 'string' && id !== '' && Array.isArray(roles) && roles.every((role: unknown) => typeof role === 'string')
+  if (!isActor)
+    throw new TidemarkError('INPUT_INVALID', "Who does it is missing: expected an actor such as { id: 'ada', roles: ['operator'] }.")
+  if (reason !== null && typeof reason !== 'string') throw new TidemarkError('INPUT_INVALID', 'A reason is a text.')
+}

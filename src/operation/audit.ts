@@ -1,6 +1,6 @@
 import { hostname } from 'node:os'
 import { TidemarkError } from '../errors.ts'
-import { type Actor, type AuditDetails, type Authorize, type Origin, type Target, allowAll } from './actor.ts'
+import { type Actor, type AuditDetails, type Authorize, type Origin, type Target, allowAll, checkActor } from './actor.ts'
 import type { AuditFilter, AuditStore } from './port.ts'
 
 /** What somebody is about to do. */
@@ -21,7 +21,8 @@ export interface AuditEntry {
   readonly reason: string | null
   readonly origin: Origin
   readonly host: string
-  readonly outcome: 'done' | 'refused' | 'failed'
+  /** `asked`: it was about to begin; the line with its end follows, unless the process died. */
+  readonly outcome: 'asked' | 'done' | 'refused' | 'failed'
   readonly details: AuditDetails
 }
 
@@ -46,7 +47,7 @@ export interface AuditOptions {
  * Asks `authorize`, and keeps who did what. A refusal is kept, too.
  *
  * ```ts
- * await audit.act({ actor, verb: 'dead-letter.assign', target: { type: 'dead-letter', id: '17' } }, () => store.assign(17, 'ada'))
+ * await audit.act({ actor, verb: 'cache.clear', target: { type: 'cache', id: 'prices' } }, () => prices.clear())
  * ```
  */
 export class Audit {
@@ -61,11 +62,12 @@ export class Audit {
   }
 
   /**
-   * Asks whether it may be done. Rejects with `NOT_ALLOWED`, which is in the log then. Returns the line that whoever does it is to store, best in the
+   * Asks whether it may be done. Rejects with `NOT_ALLOWED`, which is in the log then, and with `INPUT_INVALID` for an actor that is none. Returns the line that whoever does it is to store, best in the
    * transaction that does it.
    */
   async allow(action: Action): Promise<AuditEntry> {
     const { actor, verb, target, reason = null } = action
+    checkActor(actor, reason)
     const { type, id, details = {} } = target
     const entry: AuditEntry = { actor, verb, target: { type, id }, reason, ...this.#from, outcome: 'done', details }
     const refusal = await this.#refusal(action)
@@ -75,13 +77,24 @@ export class Audit {
   }
 
   /**
-   * Asks, does it, and stores the outcome afterwards: a process that dies in between leaves no line, and neither does one whose database is away then; it
-   * rejects with that, though it is done. `allow` is for what must leave one.
+   * For what is one transaction: asks, and hands over the line that `work` stores in the transaction that does it, so that neither is there without the other.
+   * A failure is noted afterwards.
    */
-  async act<T>(action: Action, work: () => Promise<T>): Promise<T> {
+  async within<T>(action: Action, work: (line: AuditEntry) => Promise<T>): Promise<T> {
     const entry = await this.allow(action)
+    return this.#orNoteFailure(entry, () => work(entry))
+  }
+
+  /**
+   * For what is no single transaction of the database: asks, stores a line with the outcome `asked`, does it, and stores the outcome with what `told` says of it.
+   * Nothing is done without a line: a process that dies leaves the first one alone, and so does one whose database is away then; it rejects with that,
+   * though it is done.
+   */
+  async act<T>(action: Action, work: () => Promise<T>, told: (result: T) => AuditDetails = () => ({})): Promise<T> {
+    const entry = await this.allow(action)
+    await this.#store.record({ ...entry, outcome: 'asked' })
     const result = await this.#orNoteFailure(entry, work)
-    await this.#store.record(entry)
+    await this.#store.record({ ...entry, details: { ...entry.details, ...told(result) } })
     return result
   }
 

@@ -65,7 +65,7 @@ export class Operations {
     const known = this.#kind(kind)
     const id = uuidv7()
     const line = await this.#allow(known, id, asked)
-    const checked = checkSettings({ ...defaultSettings, ...settings })
+    const checked = checkSettings(settings)
     const { count, summary, params: kept = params } = await known.plan(params)
     const operation = {
       id,
@@ -174,13 +174,16 @@ export class Operations {
 }
 
 /** Throws `INPUT_INVALID` with what was expected. */
-function checkSettings(settings: OperationSettings): OperationSettings {
-  const { rate, canary, maxFailures, observeMs } = settings
+function checkSettings(settings: Partial<OperationSettings>): OperationSettings {
+  for (const name of Object.keys(settings))
+    if (!Object.hasOwn(defaultSettings, name)) throw invalid('settings', Object.keys(defaultSettings).join(', '), name)
+  const { rate, canary, maxFailures, observeMs } = { ...defaultSettings, ...settings }
   if (rate !== null && !(rate > 0 && Number.isFinite(rate))) throw invalid('rate', 'items per second above 0, or null', rate)
-  const rising = canary.every((share, i) => share > (canary[i - 1] ?? 0) && share <= 1)
+  const rising = Array.isArray(canary) && canary.every((share: number, i) => share > Number(canary[i - 1] ?? 0) && share <= 1)
   if (!rising || canary.at(-1) !== 1) throw invalid('canary', 'shares that rise up to 1, such as [0.01, 0.05, 0.2, 1]', canary)
-  if (!(maxFailures >= 0 && maxFailures <= 1)) throw invalid('maxFailures', 'a share from 0 to 1', maxFailures)
-  if (!(observeMs >= 0)) throw invalid('observeMs', 'milliseconds, 0 or more', observeMs)
+  if (!(typeof maxFailures === 'number' && maxFailures >= 0 && maxFailures <= 1))
+    throw invalid('maxFailures', 'a share from 0 to 1', maxFailures)
+  if (!(Number.isFinite(observeMs) && observeMs >= 0)) throw invalid('observeMs', 'milliseconds, 0 or more', observeMs)
   return { rate, canary, maxFailures, observeMs }
 }
 

@@ -31,6 +31,10 @@ export interface AuditFilter {
   readonly verb?: string
   readonly target?: { readonly type: string; readonly id?: string }
   readonly outcome?: AuditEntry['outcome']
+  /** Written at this moment or later. */
+  readonly from?: Date
+  /** Not this moment itself. */
+  readonly to?: Date
   /** Older than the line with this id: the next page. */
   readonly before?: number
   /** @default 100 */

@@ -16,6 +16,7 @@
 
 export type {
   AppendHints,
+  HeldBack,
   HeldRow,
   Maintenance,
   MaintenanceEvent,
@@ -32,6 +33,7 @@ export type {
 } from './port.ts'
 export type {
   DiscardOptions,
+  ReleaseOptions,
   KeyRef,
   OutboxOperations,
   OutboxStatus,

@@ -1,3 +1,5 @@
+import type { AuditEntry } from '../operation/audit.ts'
+
 /**
  * What an operator sees of the outbox and may do to it. Every method works while relays run.
  *
@@ -64,6 +66,13 @@ export interface DiscardOptions {
   readonly reason?: string
   /** Every held message of the key, not the refused one alone. @default false */
   readonly all?: boolean
+  /** A line of the audit log that is stored in the same transaction, if something is discarded; with how many. @default none */
+  readonly audit?: AuditEntry
+}
+
+export interface ReleaseOptions {
+  /** Makes the line of the audit log for a key that is released; it is stored in the same transaction. @default none */
+  readonly audit?: (key: KeyRef) => AuditEntry
 }
 
 export interface OutboxOperations {
@@ -76,7 +85,7 @@ export interface OutboxOperations {
    * Lets the relay send what it held of these keys, in order and before anything newer of them, in its next tick. A message that is refused
    * again parks its key again. Returns the keys that were parked; a second call changes nothing.
    */
-  release(keys: readonly KeyRef[]): Promise<readonly KeyRef[]>
+  release(keys: readonly KeyRef[], options?: ReleaseOptions): Promise<readonly KeyRef[]>
 
   /**
    * Gives up the refused message of a key for good, notes who did, and releases the rest. Returns how many messages were discarded: 0 when the

@@ -24,11 +24,22 @@ export interface OutboxStore {
   /** How many committed messages wait to be published, those of parked keys left out. Exact up to 1,000 and when it is 0. Reads only. */
   pending(): Promise<number>
 
+  /** What waits for somebody to release or discard it, since the broker refused a message. Reads only. */
+  heldBack(): Promise<HeldBack>
+
   /** Opens the relay's side of a stream, on a connection of its own. Nothing is changed before `takeOver`. */
   openStream(stream: number): Promise<RelayStream>
 
   /** Makes partitions ahead and drops old ones, until stopped. Run beside a stream by its owner; absent where there are none. */
   maintain?(options: MaintenanceOptions): Maintenance
+}
+
+/** Counts of what is held back. */
+export interface HeldBack {
+  /** Of which the broker refused a message. */
+  readonly keys: number
+  /** The refused ones, and those that wait behind them. Counted once the tick has gone past them. */
+  readonly messages: number
 }
 
 /** What an append may be told. */

@@ -55,6 +55,24 @@ test('a success of another handler says nothing', () => {
   expect(machine.isOpen).toBe(true)
 })
 
+test('lanes and retriers probe each at their own times: failures of what waits parked do not keep the lanes from trying, nor the other way round', () => {
+  const { machine, fail } = breaker()
+  for (const key of ['a', 'b', 'c']) fail(key, { is: 'transient' })
+  const failure = { handler: 'h', is: 'transient', errorClass: 'Error', signature: 'Error at x', key: 'a', first: false } as const
+  expect([machine.permit(999, 'lanes'), machine.permit(999, 'retriers')]).toEqual([
+    { allow: 'none', untilMs: 1_000 },
+    { allow: 'none', untilMs: 1_000 },
+  ])
+  expect(machine.failed(failure, 1_000, 1, 'retriers')).toBe('hold')
+  expect(machine.permit(1_000, 'lanes')).toEqual({ allow: 'probe' })
+  expect(machine.permit(1_000, 'retriers')).toEqual({ allow: 'none', untilMs: 3_000 })
+  // What the lanes have may be of another handler, and succeed for ever.
+  machine.succeeded('other')
+  expect(machine.permit(3_000, 'retriers')).toEqual({ allow: 'probe' })
+  machine.succeeded('h')
+  expect(machine.permit(3_000, 'retriers')).toEqual({ allow: 'all' })
+})
+
 test('messages that are known to fail never open it, nor does work that was taken away', () => {
   const { machine, fail } = breaker()
   for (let key = 0; key < 200; key++) {
@@ -116,6 +134,17 @@ test('an outage is never charged, however long it lasts, nor what looks otherwis
   expect(alike.fail('a', { is: 'fenced' }, year)).toBe('hold')
   expect(alike.fail('a', { signature: 'another' }, year)).toBe('hold')
   expect(alike.machine.isOverdue).toBe(false)
+})
+
+test('handlers that take too long open it as an outage does, and are charged after ten minutes: nobody knows what they wait for', () => {
+  const { machine, fail } = breaker()
+  const late = { is: 'transient' as const, errorClass: 'HANDLER_TIMEOUT', signature: 'HANDLER_TIMEOUT' }
+  expect([fail('a', late), fail('b', late), fail('c', late)]).toEqual(['charge', 'charge', 'hold'])
+  const limit = defaultBreakerPolicy.maxAlikeMs
+  expect(fail('c', late, limit - 1)).toBe('hold')
+  expect(fail('c', { is: 'transient', errorClass: 'Error ECONNREFUSED', signature: 'another' }, limit)).toBe('hold')
+  expect(fail('c', late, limit)).toBe('charge')
+  expect(machine.isOpen).toBe(true)
 })
 
 test('errors whose places are all different do not fill the memory', () => {

@@ -11,7 +11,7 @@ export interface BreakerPolicy {
   /** The pause never gets longer. @default 10,000 ms */
   readonly maxProbeAfterMs: number
   /**
-   * Opened by failures alike of which nobody knows that something outside was away: for so long probes are charged to nobody. From then on those that fail in the
+   * Opened by failures alike of which nobody knows that something outside was away, handlers that take too long among them: for so long probes are charged to nobody. From then on those that fail in the
    * same way are, still one at a time, or messages that nothing else comes between would wait for ever. Never so where something was known to be away.
    * @default 600,000 ms (10 minutes)
    */
@@ -39,6 +39,9 @@ export interface BreakerFailure {
   readonly first: boolean
 }
 
+/** Who tries one message while it is open: what waits parked is out of the lanes' reach, and what stands in a lane out of the retriers'. */
+export type Prober = 'lanes' | 'retriers'
+
 /** What may run now. */
 export type Permit =
   | { readonly allow: 'all' }
@@ -59,8 +62,18 @@ interface Tripped {
   readonly at: number
   /** Probes that fail like what opened it are charged by now. */
   isOverdue: boolean
-  probes: number
-  nextProbeAt: number
+  /** Of each by itself: those of what waits say nothing of whether something in the lanes would succeed, and must not hold it up. */
+  readonly probes: Readonly<Record<Prober, Probes>>
+}
+
+interface Probes {
+  failed: number
+  nextAt: number
+}
+
+/** A handler that does not return may wait for something that is away, or for nothing: nobody knows. */
+function isKnownOutage({ is, errorClass }: BreakerFailure): boolean {
+  return is === 'transient' && errorClass !== 'HANDLER_TIMEOUT'
 }
 
 /** Errors whose texts are all different must not fill the memory. */
@@ -97,26 +110,29 @@ export class CircuitBreaker {
     return this.#tripped?.isOverdue === true
   }
 
-  permit(now: number): Permit {
+  permit(now: number, prober: Prober = 'lanes'): Permit {
     if (this.#tripped === null) return { allow: 'all' }
-    return now < this.#tripped.nextProbeAt ? { allow: 'none', untilMs: this.#tripped.nextProbeAt } : { allow: 'probe' }
+    const { nextAt } = this.#tripped.probes[prober]
+    return now < nextAt ? { allow: 'none', untilMs: nextAt } : { allow: 'probe' }
   }
 
   /** `charge`: it is the failure of its message alone. `hold`: of something greater, and the message must not be charged. */
-  failed(failure: BreakerFailure, now: number, random: number): 'charge' | 'hold' {
+  failed(failure: BreakerFailure, now: number, random: number, prober: Prober = 'lanes'): 'charge' | 'hold' {
     // What can never be handled says nothing of the surroundings, however often it comes.
     const isVerdict = failure.is === 'poison'
     if (this.#tripped !== null) {
       // Whoever's message it was: without a pause the next one would be tried at once, and the one after it.
-      this.#wait(this.#tripped, now, random)
+      this.#wait(this.#tripped.probes[prober], now, random)
       return isVerdict || this.#isItsOwn(failure, this.#tripped, now) ? 'charge' : 'hold'
     }
     if (!failure.first || failure.is === 'fenced' || isVerdict) return 'charge'
     const keys = this.#keys(failure)
     keys.add(failure.key)
     if (keys.size < this.#limit(failure.is)) return 'charge'
-    this.#tripped = { failure, at: now, isOverdue: false, probes: 0, nextProbeAt: 0 }
-    this.#wait(this.#tripped, now, random)
+    const probes = { lanes: { failed: 0, nextAt: 0 }, retriers: { failed: 0, nextAt: 0 } }
+    this.#tripped = { failure, at: now, isOverdue: false, probes }
+    this.#wait(probes.lanes, now, random)
+    this.#wait(probes.retriers, now, random)
     this.#events.opened(failure)
     return 'hold'
   }
@@ -139,15 +155,15 @@ export class CircuitBreaker {
   /** It took too long for something that passes, and nobody knows it for that. */
   #isItsOwn({ is, signature }: BreakerFailure, tripped: Tripped, now: number): boolean {
     const { failure, at } = tripped
-    if (is === 'transient' || is !== failure.is || signature !== failure.signature || now - at < this.#policy.maxAlikeMs) return false
+    if (isKnownOutage(failure) || is !== failure.is || signature !== failure.signature || now - at < this.#policy.maxAlikeMs) return false
     tripped.isOverdue = true
     return true
   }
 
-  #wait(tripped: Tripped, now: number, random: number): void {
-    const longest = Math.min(this.#policy.maxProbeAfterMs, this.#policy.probeAfterMs * 2 ** Math.min(tripped.probes, 30))
-    tripped.probes += 1
-    tripped.nextProbeAt = now + longest / 2 + (longest / 2) * random
+  #wait(probes: Probes, now: number, random: number): void {
+    const longest = Math.min(this.#policy.maxProbeAfterMs, this.#policy.probeAfterMs * 2 ** Math.min(probes.failed, 30))
+    probes.failed += 1
+    probes.nextAt = now + longest / 2 + (longest / 2) * random
   }
 
   #keys({ handler, is, signature }: BreakerFailure): Set<string> {

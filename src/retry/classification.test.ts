@@ -84,6 +84,12 @@ test('whatever is thrown, it has a class and words, and nothing is thrown', () =
   for (const thrown of [endless, hostile]) expect(failureClasses).toContain(classify(thrown))
 })
 
+test('the name of a class is cut, as long as a program may make it, and that of a code with it', () => {
+  const named = Object.assign(new Error('x'), { name: 'n'.repeat(3_000_000) })
+  expect(failureOf(named).errorClass).toBe('n'.repeat(200))
+  expect(failureOf(Object.assign(new Error('x'), { code: 'c'.repeat(1_000) })).errorClass).toBe(`Error ${'c'.repeat(194)}`)
+})
+
 test('letters that died alike have the same fingerprint, whatever the line number', () => {
   const of = (errorClass: string, frame: string, type = 'A', group = 'g') => fingerprintOf({ errorClass, frame }, type, group)
   const one = of('TypeError', 'handle (src/billing.ts:12:7)')

@@ -20,7 +20,12 @@ const rows = (of: Classification['of'], is: FailureClass, why: string, codes: st
  * "Common system errors" and undici's error codes.
  */
 export const classifications: readonly Classification[] = [
-  ...rows('tidemark', 'incompatible', 'a newer version of the event', 'EVENT_UNKNOWN_VERSION'),
+  ...rows(
+    'tidemark',
+    'incompatible',
+    'a newer version of the event, or a type that other processes handle',
+    'EVENT_UNKNOWN_VERSION UNHANDLED',
+  ),
   ...rows('tidemark', 'poison', 'bytes or data that no try will change', 'MESSAGE_UNDECODABLE EVENT_INVALID PROCESS_CRASHED'),
   ...rows('tidemark', 'fenced', 'another process owns the work now', 'GROUP_FENCED BROKER_FENCED RELAY_FENCED'),
   ...rows(

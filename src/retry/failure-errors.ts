@@ -32,7 +32,7 @@ export class DeserializationError extends TerminalError {
 }
 
 /**
- * Thrown by a handler: not now. The message waits that long with its key, and nobody is charged, however often.
+ * Thrown by a handler: not now. The message waits that long with its key, and nobody is charged, however often; ten years at most.
  * The constructor throws `INPUT_INVALID` for anything but a number from 0 on.
  *
  * ```ts
@@ -60,11 +60,14 @@ export function isTerminal(error: unknown): boolean {
   return kindOf(error) === 'terminal'
 }
 
-/** How long to wait, where the error is a `RetryLater`. */
+/** No message waits longer: what is asked for is a mistake then, and a moment that no database can store must stop nobody. */
+const longestWaitMs = 10 * 365 * 24 * 60 * 60 * 1_000
+
+/** How long to wait, where the error is a `RetryLater`. At most ten years. */
 export function retryLaterMs(error: unknown): number | null {
   if (kindOf(error) !== 'later') return null
   const { afterMs } = error as RetryLater
-  return Number.isFinite(afterMs) && afterMs >= 0 ? afterMs : 0
+  return Number.isFinite(afterMs) && afterMs >= 0 ? Math.min(afterMs, longestWaitMs) : 0
 }
 
 function kindOf(error: unknown): unknown {

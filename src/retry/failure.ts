@@ -19,6 +19,8 @@ export interface Failure {
 
 /** Longest text kept of an error: some carry whole documents. */
 const longest = 10_000
+/** Longest name of a class, which stands in indexes, headers and lists. */
+const longestClass = 200
 
 /** Puts whatever was thrown into words. Total: it never throws itself. */
 export function failureOf(error: unknown): Failure {
@@ -28,7 +30,7 @@ export function failureOf(error: unknown): Failure {
       return { is, errorClass: typeof error, reason: shortened(String(error)), stack: null, frame: null, laterMs: null }
     return {
       is,
-      errorClass: shortened(errorClassOf(error)),
+      errorClass: errorClassOf(error).slice(0, longestClass),
       reason: shortened(error.message),
       stack: stackOf(error),
       frame: ownFrame(error.stack),

@@ -103,12 +103,17 @@ function delaysOf({ delaysMs }: RetryTopicsOptions, retry: RetryPolicy): readonl
     const tiers = Math.min(Math.max(1, retry.maxAttempts - 1), mostTiers)
     return Array.from({ length: tiers }, (_, i) => retryDelayMs({ ...retry, jitter: 'none' }, i + 1, 0))
   }
-  const isRising = delaysMs.every((ms, i) => ms >= 0 && ms <= longestDelayMs && (i === 0 || ms >= delaysMs[i - 1]!))
-  if (delaysMs.length > 0 && isRising) return delaysMs
+  if (areRetryDelays(delaysMs)) return delaysMs
   throw new TidemarkError(
     'CONFIG_INVALID',
-    `retryTopics.delaysMs: expected milliseconds that rise, at least one, from 0 to a year; got ${JSON.stringify(delaysMs)}.`,
+    `retryTopics.delaysMs: expected milliseconds that rise from one to the next, at least one, from 0 to a year; got ${JSON.stringify(delaysMs)}.`,
   )
+}
+
+/** Is this what `delaysMs` may be? */
+export function areRetryDelays(value: unknown): value is readonly number[] {
+  if (!Array.isArray(value) || value.length === 0) return false
+  return value.every((ms: unknown, i) => typeof ms === 'number' && ms >= 0 && ms <= longestDelayMs && (i === 0 || ms > value[i - 1]))
 }
 
 function retryTopicName(options: RetryTopicsOptions | false, of: { topic: string; group: string; tier: number }): string {

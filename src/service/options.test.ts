@@ -33,6 +33,7 @@ const consumer = {
   idempotencyId: 'x-id',
 } as const
 
+const Other = event('Other', { aggregate: 'order', key: () => 'k', schema: z.object({}) })
 const Placed = event('Placed', { aggregate: 'order', key: () => 'k', schema: z.object({}) })
 
 describe('what consume takes', () => {
@@ -53,6 +54,31 @@ describe('what consume takes', () => {
     [{ group: '' }, 'group is a text that is not empty'],
   ])('is refused when it is wrong: %j', (options, message) => {
     expect(() => service('shop').consume(Placed, options, () => undefined)).toThrow(message)
+  })
+
+  test.each<[what: string, consume: (shop: ReturnType<typeof service>) => unknown, message: string]>([
+    [
+      'two handlers of one event in one group',
+      (shop) => shop.consume(Placed, () => undefined),
+      'Two handlers of one group for the event "Placed"',
+    ],
+    [
+      'another beginning of the same group',
+      (shop) => shop.consume(Other, { startFrom: 'latest' }, () => undefined),
+      'name different values of startFrom',
+    ],
+  ])('is refused at the call, before anything is opened, where it is %s', (_what, consume, message) => {
+    const shop = service('shop').consume(Placed, { startFrom: 'earliest' }, () => undefined)
+    const refused = expect.objectContaining({ code: 'CONFIG_INVALID', message: expect.stringContaining(message) as string }) as Error
+    expect(() => consume(shop)).toThrow(refused)
+    expect(() => consume(shop)).toThrow(refused)
+  })
+
+  test.each<[what: string, consumer: NonNullable<ServiceOptions['consumer']>, deadLetter: 'block' | 'skip', message: RegExp]>([
+    ['a handler blocks beside retry topics', { retryTopics: true }, 'block', /do not go together/],
+    ['the topic of the dead has a name that no topic can have', { deadLetterTopic: () => 'a b' }, 'skip', /no name of a topic/],
+  ])('is refused at the call where %s', (_what, consumer, deadLetter, message) => {
+    expect(() => service('shop', { consumer }).consume(Placed, { deadLetter }, () => undefined)).toThrow(message)
   })
 
   test('is taken with each of its options', () => {
@@ -117,6 +143,26 @@ describe('the settings of a service', () => {
     [
       { consumer: { sessionTimeoutMs: [] } },
       'consumer.sessionTimeoutMs is a whole number from 1 to 2,147,483,647 (milliseconds); got an array.',
+    ],
+    [{ consumer: { retry: { baseDelayMs: 120_000 } } }, 'consumer.retry: baseDelayMs is at most maxDelayMs; got 120000 and 60000.'],
+    [{ consumer: { retry: { deadlineMs: 0 } } }, 'consumer.retry.deadlineMs is a whole number from 1'],
+    [{ consumer: { retry: { baseDelayMs: 9, maxDelayMs: 5 } } }, 'consumer.retry: baseDelayMs is at most maxDelayMs; got 9 and 5.'],
+    [
+      { consumer: { retry: { byClass: { bug: { baseDelayMs: 9, maxDelayMs: 5 } } } } },
+      'consumer.retry.byClass.bug: baseDelayMs is at most maxDelayMs; got 9 and 5.',
+    ],
+    [
+      { consumer: { parked: { bytesPerKey: 9, bytesPerPartition: 5 } } },
+      'consumer.parked: bytesPerKey is at most bytesPerPartition; got 9 and 5.',
+    ],
+    [{ consumer: { parked: { bytesPerKey: 2 ** 30 } } }, 'got 1073741824 and 268435456.'],
+    [{ consumer: { retryLeaseMs: 1 } }, 'consumer.retryLeaseMs is a whole number from 100'],
+    [{ consumer: { retryTopics: { delaysMs: [50, 50] } } }, 'delaysMs a list of milliseconds that rise'],
+    [{ consumer: { retryTopics: { delaysMs: [2, 1] } } }, 'delaysMs a list of milliseconds that rise'],
+    [{ consumer: { retryTopics: { delaysMs: ['1'] } } }, 'delaysMs a list of milliseconds that rise'],
+    [
+      { consumer: { retryTopics: true, deadLetter: 'block' } },
+      "consumer.retryTopics gives up the order of a key, which consumer.deadLetter 'block'",
     ],
     [{ consumer: { idempotencyId: 7 } }, 'consumer.idempotencyId is a text that is not empty, or a function; got 7.'],
     [{ consumer: { toString: 1 } }, 'has no option "consumer.toString"'],

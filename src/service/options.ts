@@ -1,4 +1,5 @@
 import { isStartFrom, startFromExpected } from '../consumer/partition/first-offsets.ts'
+import { defaultParkedBounds } from '../consumer/consumer-options.ts'
 import type { ConsumerOptions } from '../consumer/index.ts'
 import type { AlertSettings, Notify } from '../dead-letter/index.ts'
 import type { DatabaseDriver, OutboxSettings } from '../drivers/port.ts'
@@ -8,10 +9,11 @@ import type { Authorize, OperationKind, RunOperationsOptions } from '../operatio
 import type { RelayOptions } from '../outbox/index.ts'
 import type { ConsumeOptions } from './service.ts'
 import type { BreakerPolicy } from '../retry/circuit-breaker.ts'
-import type { RetryTopicsOptions } from '../retry/retry-topics.ts'
-import type { RetryPolicy, RetryTiming } from '../retry/retry-policy.ts'
+import { type RetryTopicsOptions, areRetryDelays } from '../retry/retry-topics.ts'
+import { type RetryPolicy, type RetryTiming, defaultRetryPolicy } from '../retry/retry-policy.ts'
 import {
   type SettingCheck,
+  atMost,
   callback,
   check,
   duration,
@@ -30,7 +32,7 @@ import {
 export interface ServiceOptions {
   /** Where the service keeps its state. @default an embedded Postgres server, one database per service */
   readonly database?: DatabaseDriver
-  /** Where messages travel. @default a log in the embedded Postgres server, shared by all services of the directory */
+  /** Where messages travel. `stop` does not close it: services may share it. @default a log in the embedded Postgres server, shared by all services of the directory */
   readonly broker?: Broker
   /** Name of the consumer group. @default the service's name */
   readonly group?: string
@@ -50,13 +52,13 @@ export interface ServiceOptions {
   /** How messages are handled, in all groups of the service. */
   readonly consumer?: ServiceConsumerOptions
   /**
-   * Tells somebody of dead letters: the first of a group, many within a short time, old ones, and when none is left. Once, however many processes
+   * Tells somebody of dead letters: the first of a group, of another kind, many within a short time or by and by, old ones, and when none is left. Once, however many processes
    * there are. `logNotifier` and `webhookNotifier` of `tidemark/dead-letter` are two. @default nobody is told
    */
   readonly notify?: Notify
   /** When there is something to tell. */
   readonly alerts?: ServiceAlertOptions
-  /** Asked before everything an operator does by `operations`; a refusal is `NOT_ALLOWED`, and is in the audit log. @default everybody may do everything */
+  /** Asked before everything an operator does by `operations` and `deadLetters`; a refusal is `NOT_ALLOWED`, and is in the audit log. @default everybody may do everything */
   readonly authorize?: Authorize
   /** Long-running operations in this process. */
   readonly operations?: ServiceOperationOptions
@@ -152,18 +154,18 @@ const timing = {
   baseDelayMs: duration(0),
   maxDelayMs: duration(0),
   jitter: oneOf('full', 'none'),
-  deadlineMs: eitherOf(duration(0), { expected: 'null', holds: (value) => value === null }),
+  deadlineMs: eitherOf(duration(1), { expected: 'null', holds: (value) => value === null }),
 }
 
-const retry = group<RetryPolicy>({
-  ...timing,
-  immediate: whole(0),
-  byClass: group<RetryPolicy['byClass']>({
-    transient: group<RetryTiming>(timing),
-    bug: group<RetryTiming>(timing),
-    incompatible: group<RetryTiming>(timing),
-  }),
-})
+const delays = atMost('baseDelayMs', 'maxDelayMs')
+const ofClass = group<RetryTiming>(timing, delays)
+const byClass = group<RetryPolicy['byClass']>({ transient: ofClass, bug: ofClass, incompatible: ofClass })
+/** What one event is to have otherwise: the rest is known only beside that of the service. */
+const retry = group<RetryPolicy>({ ...timing, immediate: whole(0), byClass }, delays)
+const retryOfAll = group<RetryPolicy>(
+  { ...timing, immediate: whole(0), byClass },
+  atMost('baseDelayMs', 'maxDelayMs', defaultRetryPolicy.maxDelayMs),
+)
 
 const breaker = group<BreakerPolicy>({
   outageKeys: whole(1),
@@ -184,7 +186,7 @@ function isBreaker(value: unknown): boolean {
 }
 
 const retryTopics = group<RetryTopicsOptions>({
-  delaysMs: { expected: 'a rising list of milliseconds', holds: (value) => Array.isArray(value) && value.length > 0 },
+  delaysMs: { expected: 'a rising list of milliseconds', holds: areRetryDelays },
   topicName: callback,
 })
 
@@ -228,15 +230,23 @@ const settings = group<ServiceOptions>({
     lanes,
     maxTransactions: whole(1, 1_024),
     batch: group<NonNullable<ConsumerOptions['batch']>>({ maxMessages: whole(1), maxBytes: whole(1), targetMs: duration(1) }),
-    retry,
+    retry: retryOfAll,
     timeoutMs: duration(1),
     breaker: { expected: 'false, or { outageKeys, alikeKeys, probeAfterMs, maxProbeAfterMs, maxAlikeMs }', holds: isBreaker },
-    parked: group<NonNullable<ConsumerOptions['parked']>>({ bytesPerKey: whole(1), bytesPerPartition: whole(1) }),
+    parked: group<NonNullable<ConsumerOptions['parked']>>(
+      { bytesPerKey: whole(1), bytesPerPartition: whole(1) },
+      atMost('bytesPerKey', 'bytesPerPartition', defaultParkedBounds.bytesPerPartition),
+    ),
     retriers: whole(0, 1_024),
     retryPollMs: duration(1),
-    retryLeaseMs: duration(1),
+    // Renewed three times within it: a shorter one is lost to a process that is only busy.
+    retryLeaseMs: duration(100),
     deadLetter: oneOf('block', 'skip'),
-    retryTopics: { expected: 'true, false, or { delaysMs, topicName }', holds: areRetryTopics },
+    retryTopics: {
+      expected:
+        'true, false, or { delaysMs, topicName }, with delaysMs a list of milliseconds that rise from one to the next, up to a year',
+      holds: areRetryTopics,
+    },
     deadLetterTopic: eitherOf(truth, callback),
     buffer: group<NonNullable<ConsumerOptions['buffer']>>({ messages: whole(1), bytes: whole(1) }),
     fetchBytes: whole(1),
@@ -317,6 +327,9 @@ export function checkService(name: string, options: ServiceOptions): void {
         `${of}: ${option} and consumer.${option} are one setting; got ${options[option]} and ${options.consumer[option]}. Give one`,
       )
   }
+  const { retryTopics = false, deadLetter } = options.consumer ?? {}
+  if (retryTopics !== false && deadLetter === 'block')
+    throw invalid(`${of}: consumer.retryTopics gives up the order of a key, which consumer.deadLetter 'block' is to keep; leave one out`)
   if (options.outbox?.published === 'delete' && options.outbox.retention?.keepMs !== undefined)
     throw invalid(
       `${of}: outbox.retention.keepMs is the age of an archive, and with outbox.published "delete" there is none; leave one out`,

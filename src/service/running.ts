@@ -1,3 +1,4 @@
+import { Routes } from '../consumer/handler.ts'
 import { type Consumer, type ConsumerOptions, runConsumer } from '../consumer/index.ts'
 import { TidemarkError } from '../errors.ts'
 import type { TopicSpec } from '../message/index.ts'
@@ -74,6 +75,12 @@ function topicSpecs(consumptions: readonly Consumption[], options: ServiceOption
   const beside = [...retryTopicsByGroup(consumptions, options).values()].flatMap(({ all }) => all)
   const more = beside.filter(({ name }) => !names.has(name))
   return [...own, ...more.map(({ name, source }) => ({ ...partitions(specOf(source)?.partitions ?? ofAll), name }))]
+}
+
+/** Throws `CONFIG_INVALID` for what the consumer of a group would not start with, as far as it can be told without a database. */
+export function checkGroups(consumptions: readonly Consumption[], options: ServiceOptions): void {
+  const retryTopics = retryTopicsByGroup(consumptions, options)
+  for (const { group, handlers } of groupsOf(consumptions)) void new Routes(handlers, retryTopics.get(group)!)
 }
 
 /** One consumer for each group, in the order they were first named. */

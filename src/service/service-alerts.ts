@@ -1,22 +1,22 @@
-import { type LetterWatch, watchLetters } from '../dead-letter/index.ts'
+import { type Contact, type LetterWatch, watchLetters } from '../dead-letter/index.ts'
 import type { OpenService } from './open-service.ts'
 import type { ServiceOptions } from './options.ts'
 import type { Consumption } from './service.ts'
 
 /** Notes whom the letters of each group concern, so that the command line and other processes know it, too. */
-export function noteContacts(
-  { database }: OpenService,
-  { consumer = {} }: ServiceOptions,
-  consumptions: readonly Consumption[],
-): Promise<void> {
+export function noteContacts({ database }: OpenService, options: ServiceOptions, consumptions: readonly Consumption[]): Promise<void> {
+  return database.alerts.noteContacts(contactsOf(options, consumptions))
+}
+
+/** Of each group. */
+export function contactsOf({ consumer = {} }: ServiceOptions, consumptions: readonly Consumption[]): readonly Contact[] {
   const groups = [...new Set(consumptions.map(({ group }) => group))]
-  const contacts = groups.map((group) => {
+  return groups.map((group) => {
     const own = consumptions.filter((one) => one.group === group)
     const owner = own.find((one) => one.owner !== undefined)?.owner ?? consumer.owner ?? null
     const runbook = own.find((one) => one.runbook !== undefined)?.runbook ?? consumer.runbook ?? null
     return { group, owner, runbook }
   })
-  return database.alerts.noteContacts(contacts)
 }
 
 /** The watch on the dead letters, where there is somebody to be told. */

@@ -1,11 +1,17 @@
 import { type Ledger, type LedgerStore, forgetCalls, ledger } from '../inbox/index.ts'
+import { currentGroup } from '../message/ambient.ts'
 import { pause, systemClock } from '../internal/clock.ts'
 import { channels } from '../telemetry/channels.ts'
 
-/** A service's ledger, before the service is open: the first use opens it. */
-export function lazyLedger(scope: string, store: () => Promise<LedgerStore>): Ledger {
+/** A service's ledger, before the service is open: the first use opens it. `has`: is this one of the groups of the service? */
+export function lazyLedger(scope: string, has: (group: string) => boolean, store: () => Promise<LedgerStore>): Ledger {
   return ledger({
     scope,
+    // A handler of another service in this process is nobody of ours.
+    runningGroup: () => {
+      const group = currentGroup()
+      return group !== undefined && has(group) ? group : undefined
+    },
     store: {
       begin: async (...given) => (await store()).begin(...given),
       change: async (...given) => (await store()).change(...given),

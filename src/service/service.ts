@@ -3,6 +3,7 @@ import {
   type ConsumerOptions,
   type Handler,
   type HandlerOptions,
+  KeyDesk,
   type MessageHandler,
   onBatch,
   onMessage,
@@ -19,7 +20,7 @@ import { redriveHorizon } from './service-operations.ts'
 import { type Flow, type Flowing, type SettledOptions, settled } from './settled.ts'
 import { type OpenService, flowOf, openService, readByGroup } from './open-service.ts'
 import { type LagOptions, type PartitionLag, partitionLags } from './partition-lag.ts'
-import { type Running, startService } from './running.ts'
+import { type Running, checkGroups, startService } from './running.ts'
 import { lazyLedger } from './service-ledger.ts'
 import { type ServiceOperations, lazyOperations, startOperations } from './service-operations.ts'
 import { ServiceTransaction } from './service-transaction.ts'
@@ -55,9 +56,11 @@ export class Service implements Flowing, AsyncDisposable {
   readonly name: string
   /** The messages that could not be handled: counted, looked at, given back. Opens the service at its first use. */
   readonly deadLetters: DeadLetterManager
+  /** Keys of this service's groups that somebody holds. Opens the service at its first use. */
+  readonly keys: KeyDesk
   /**
-   * Where calls to the outside are noted, for `once` and `idempotent` of `tidemark/inbox`. In the service's database, on connections of its own; of
-   * the service's group.
+   * Where calls to the outside are noted, for `once` and `idempotent` of `tidemark/inbox`. In the service's database, on connections of its own. A
+   * call made in a handler is that of the handler's group, every other one that of the service's group.
    */
   readonly ledger: Ledger
   /** Long-running work that is planned, run, watched and stopped: `redrive`, and kinds of your own. Opens the service at its first use. */
@@ -94,12 +97,22 @@ export class Service implements Flowing, AsyncDisposable {
       audit: this.audit,
       horizon: redriveHorizon(options, () => this.#open()),
     })
-    this.ledger = lazyLedger(options.group ?? name, async () => (await this.#open()).database.ledger)
+    this.keys = new KeyDesk({
+      store: async () => (await this.#open()).database.holds,
+      group: options.group ?? name,
+      actor: name,
+      audit: this.audit,
+    })
+    this.ledger = lazyLedger(
+      options.group ?? name,
+      (group) => this.#consumptions.some((one) => one.group === group),
+      async () => (await this.#open()).database.ledger,
+    )
   }
 
   /**
    * Handles every message of this event once per group, in order per key. What the handler does through `context.tx` commits together with the
-   * position; what it does elsewhere may happen again. Before `start` only.
+   * position; what it does elsewhere may happen again. Before `start` only. Throws `CONFIG_INVALID` for what the group could not start with.
    */
   consume<Definition extends EventDefinition>(definition: Definition, handler: MessageHandler<Definition>): this
   consume<Definition extends EventDefinition>(
@@ -127,7 +140,9 @@ export class Service implements Flowing, AsyncDisposable {
     const handler = batch
       ? onBatch(definition, handle as BatchHandler<Definition>, options)
       : onMessage(definition, handle as MessageHandler<Definition>, options)
-    this.#consumptions.push({ group, startFrom, handler, owner, runbook })
+    const consumption = { group, startFrom, handler, owner, runbook }
+    checkGroups([...this.#consumptions, consumption], this.#options)
+    this.#consumptions.push(consumption)
     return this
   }
 
@@ -185,7 +200,10 @@ export class Service implements Flowing, AsyncDisposable {
     return database.query<R>(text, params)
   }
 
-  /** Opens the service and starts handling and relaying. Rejects with `DATABASE_UNREACHABLE` or `BROKER_UNREACHABLE`, and nothing runs then. */
+  /**
+   * Opens the service and starts handling and relaying. Rejects with `DATABASE_UNREACHABLE` or `BROKER_UNREACHABLE`, and nothing runs then: it may be called again,
+   * in a loop while the server starts or recovers. Once started, outages are waited out.
+   */
   async start(): Promise<void> {
     if (this.#stopping !== null) throw this.#stopped()
     this.#starting ??= this.#start()
@@ -199,7 +217,8 @@ export class Service implements Flowing, AsyncDisposable {
 
   /**
    * Finishes what is in flight, gives partitions, locks and connections back. Nothing of the service runs afterwards. What is in the outbox
-   * stays there for the next start, or for another process. A second call waits for the first.
+   * stays there for the next start, or for another process. A second call waits for the first. A broker and a pool that were given stay open: close them
+   * yourself, once no service uses them.
    */
   stop(): Promise<void> {
     this.#stopping ??= this.#stop()

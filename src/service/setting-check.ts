@@ -16,13 +16,25 @@ export interface SettingCheck {
 /** Settings under one name. */
 export interface SettingGroup {
   readonly members: Readonly<Record<string, SettingCheck | SettingGroup>>
+  /** What is wrong with members that are fine by themselves; `null`: nothing. */
+  readonly conflict: (given: Readonly<Record<string, unknown>>) => string | null
 }
 
-/** A check for each option of `Options`, none left out and none more. */
-export function group<Options extends object>(members: {
-  readonly [Name in keyof Required<Options>]: SettingCheck | SettingGroup
-}): SettingGroup {
-  return { members }
+/** A check for each option of `Options`, none left out and none more; and one of how they go together. */
+export function group<Options extends object>(
+  members: { readonly [Name in keyof Required<Options>]: SettingCheck | SettingGroup },
+  conflict: SettingGroup['conflict'] = () => null,
+): SettingGroup {
+  return { members, conflict }
+}
+
+/** For options of which the first must not be more than the second. `most`: what the second is where it is not given; `undefined`: known elsewhere. */
+export function atMost(lower: string, upper: string, most?: number): SettingGroup['conflict'] {
+  return (given) => {
+    const [low, high] = [given[lower], given[upper] ?? most]
+    if (typeof low !== 'number' || typeof high !== 'number' || low <= high) return null
+    return `${lower} is at most ${upper}; got ${low} and ${high}`
+  }
 }
 
 /** Longer timers than this end at once. */
@@ -68,6 +80,8 @@ export function check(of: string, path: string, given: unknown, wanted: SettingG
     if ('members' in member) check(of, full, value, member)
     else if (!member.holds(value)) throw invalid(`${of}: ${full} is ${member.expected}; got ${shown(value)}`)
   }
+  const conflict = wanted.conflict(given)
+  if (conflict !== null) throw invalid(`${of}: ${path === '' ? '' : `${path}: `}${conflict}`)
 }
 
 /** The same without settings that are `undefined`, which would take the place of a default. */

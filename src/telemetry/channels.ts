@@ -10,7 +10,7 @@ export const channels = {
   consumerBatch: channel('tidemark:consumer:batch'),
   /** Messages that had waited with their key were handled: `{ group, topic, partition, handled }`. */
   consumerRetried: channel('tidemark:consumer:retried'),
-  /** A batch was rolled back and will run again: `{ group, topic, partition, lane, reason, errorClass? }`. */
+  /** A batch, or a try of a parked key (`lane` is `null`), was rolled back and will run again: `{ group, topic, partition, lane, reason, errorClass? }`. */
   consumerRollback: channel('tidemark:consumer:rollback'),
   /** A message failed and is charged: `{ group, topic, partition, offset, attempt, errorClass }`. */
   consumerRetry: channel('tidemark:consumer:retry'),

@@ -20,7 +20,7 @@ let ids: readonly number[]
 
 beforeEach(async () => {
   await database.query('truncate tidemark.dead_letter cascade')
-  await database.query('truncate tidemark.parked_key, tidemark.parked_msg, tidemark.consumer_contact')
+  await database.query('truncate tidemark.parked_key, tidemark.parked_msg, tidemark.consumer_contact, tidemark.consumer_position')
   owned = await partition()
   group = owned.ref.group
   await owned.bury('blocked')
@@ -80,6 +80,21 @@ test('stats tells how many there are, by group, type and reason, and which group
   await new PostgresAlertStore({ database }).noteContacts([{ group, owner: 'things team', runbook: 'https://wiki.example' }])
   expect(await json('stats')).toMatchObject({ groups: [{ owner: 'things team', runbook: 'https://wiki.example' }], findings: [] })
   expect((await run('stats', '--fail-if-any')).exitCode).toBe(3)
+})
+
+test('a consumer without an owner is a finding before it has a dead letter', async () => {
+  await database.query('truncate tidemark.dead_letter cascade')
+  const alerts = new PostgresAlertStore({ database })
+  await alerts.noteContacts([
+    { group: 'owned', owner: 'a team', runbook: null },
+    { group: 'started', owner: null, runbook: null },
+  ])
+  const { stdout } = await run('stats')
+  expect(stdout).toContain('No dead letters.')
+  expect(stdout).toContain('! started has no owner.')
+  const { findings } = (await json('stats')) as { findings: readonly unknown[] }
+  // One that only has positions was made by hand: it is a consumer all the same.
+  expect(findings).toMatchObject([group, 'started'].sort().map((name) => ({ finding: 'no-owner', group: name })))
 })
 
 test('stats says which keys wait in more than one partition of a topic, and where', async () => {

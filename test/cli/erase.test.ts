@@ -196,3 +196,25 @@ test('what waits in retry topics, and copies of the dead, are erased with the re
   expect(await placesOf('Somerville')).toEqual([])
   expect((await placesOf('Noether')).length).toBeGreaterThan(0)
 })
+
+test('retry topics with names of their own are erased where they are named, and it is said where they are not', async () => {
+  const broker = postgresBroker({ connectionString: url })
+  const names = { delaysMs: [1, 2], topicName: ({ tier }: { readonly tier: number }) => `later-${tier}` }
+  const consumer = { retry: { maxAttempts: 3, immediate: 0 }, retryTopics: names }
+  const desk = service('named', { database: postgres({ connectionString: url }), broker, consumer }).consume(Changed, ({ data }) => {
+    if (data.id === 'c-41') throw new TypeError('cannot handle it')
+  })
+  await desk.start()
+  await desk.transaction((tx) => desk.publish(tx, Changed, { id: 'c-41', n: 1, name: 'Ada Byron' }))
+  await desk.settled()
+  await desk.stop()
+  await broker.close()
+  const some = await run({ BROKER_URL: url }, 'erase', '--key', 'customer/c-41', '--yes')
+  expect(some.stdout).toContain('name them with --topics')
+  expect(some.stdout).toContain('Idempotency-Key')
+  expect((await placesOf('Byron')).length).toBeGreaterThan(0)
+  const all = await run({ BROKER_URL: url }, 'erase', '--key', 'customer/c-41', '--topics', 'later-1, later-2', '--yes')
+  expect(all.exitCode, all.stderr).toBe(0)
+  expect(await placesOf('Byron')).toEqual([])
+  expect((await run({ BROKER_URL: url }, 'erase', '--key', 'customer/c-41', '--topics', 'later-1,', '--yes')).exitCode).toBe(2)
+})

@@ -226,6 +226,75 @@ test('op list, show and pause', async () => {
   expect((await output('op', 'show')).exitCode).toBe(2)
 })
 
+test('a redrive is planned by one, looked at, and begun by another one', async () => {
+  const owned = await partition()
+  for (const key of ['a', 'b']) await owned.bury(key, 'skip')
+  const planned = await json('dlq', 'redrive', '--plan', '--no-canary', '--actor', 'ada', '--reason', 'fixed in 1.4.2')
+  const { id } = planned.operation
+  expect(planned.operation).toMatchObject({ state: 'planned', actor: { id: 'ada' }, planned: { count: 2 } })
+  const looked = await output('op', 'confirm', id, '--dry-run')
+  expect([looked.exitCode, looked.stdout]).toEqual([0, expect.stringMatching(/planned: 2 items[^]*keys: 2/)])
+  const asked = await output('op', 'confirm', id)
+  expect([asked.exitCode, asked.stderr]).toEqual([2, expect.stringContaining('--yes')])
+  expect((await letters.count({})).count).toBe(2)
+  const running = await run('op', 'confirm', id, '--yes', '--actor', 'ben', '--roles', 'operator')
+  await until('both are redriven', async () => (await letters.count({})).count === 0)
+  await handleAll()
+  expect((await running.result()).exitCode).toBe(0)
+  const lines = await rows(`select actor, roles, details ->> 'phase' as phase from tidemark.audit_log where target_id = $1 order by id`, [
+    id,
+  ])
+  expect(lines.slice(0, 2)).toEqual([
+    { actor: 'ada', roles: [], phase: 'planned' },
+    { actor: 'ben', roles: ['operator'], phase: 'confirmed' },
+  ])
+  expect((await output('op', 'confirm', id, '--yes')).exitCode).toBe(6)
+  expect((await output('op', 'confirm', 'nonsense', '--yes')).exitCode).toBe(4)
+})
+
+test('an operation of the service’s own kind is confirmed here, and left to the service', async () => {
+  const recount = { name: 'recount', effect: 'idempotent', plan: async () => ({ count: 1, summary: {} }) } as const
+  const kind = { ...recount, async *freeze() {}, step: async () => [] }
+  const own = new Operations({ store, kinds: [kind], audit: new Audit({ store }) })
+  const { id } = await own.plan('recount', {}, { actor: ada })
+  const here = await output('op', 'confirm', id, '--yes')
+  expect([here.exitCode, here.stderr]).toEqual([2, expect.stringContaining('--detach')])
+  expect((await json('op', 'confirm', id, '--yes', '--detach')).operation.state).toBe('freezing')
+})
+
+test('audit tells who did what, filtered, page by page, without passwords', async () => {
+  const secret = 'postgres://me:swordfish@db/shop'
+  const target = { type: 'dead-letter', id: '17' }
+  const audit = new Audit({ store, host: 'desk-4' })
+  await audit.within(
+    { actor: { id: 'auditor', roles: ['a', 'b'] }, verb: 'dead-letter.assign', target, reason: `see ${secret}` },
+    async (line) => store.record({ ...line, details: { url: secret, list: [secret], letters: 3 } }),
+  )
+  await audit.view({ id: 'auditor', roles: [] }, target)
+  const by = async (...flags: string[]): Promise<readonly Record<string, unknown>[]> =>
+    (await json('audit', ...flags))['lines'] as readonly Record<string, unknown>[]
+  const all = await by('--actor', 'auditor')
+  expect(all).toMatchObject([
+    { verb: 'dead-letter.view', reason: null },
+    { verb: 'dead-letter.assign', actor: { id: 'auditor', roles: ['a', 'b'] }, target, origin: 'api', host: 'desk-4', outcome: 'done' },
+  ])
+  expect(all[1]).toMatchObject({ details: { letters: 3 } })
+  for (const shown of [JSON.stringify(all), (await output('audit', '--actor', 'auditor')).stdout]) {
+    expect(shown).not.toContain('swordfish')
+    expect(shown).toContain('dead-letter')
+  }
+  expect(await by('--actor', 'auditor', '--verb', 'dead-letter.view')).toHaveLength(1)
+  expect(await by('--actor', 'auditor', '--target', 'dead-letter/17', '--outcome', 'done')).toHaveLength(2)
+  expect(await by('--actor', 'auditor', '--target', 'dead-letter/18')).toEqual([])
+  expect(await by('--actor', 'auditor', '--since', '1h')).toHaveLength(2)
+  expect(await by('--actor', 'auditor', '--before', '1h')).toEqual([])
+  const first = await json('audit', '--actor', 'auditor', '--limit', '1')
+  expect(await by('--actor', 'auditor', '--after', String(first['next']))).toMatchObject([{ verb: 'dead-letter.assign' }])
+  expect((await output('audit', '--outcome', 'maybe')).exitCode).toBe(2)
+  expect((await output('audit', '--limit', '0')).exitCode).toBe(2)
+  expect((await output('audit', '--actor', 'nobody')).stdout).toContain('Nothing like that')
+})
+
 test.each([
   [['--rate', '0']],
   [['--canary', '5,1,100']],

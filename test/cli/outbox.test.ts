@@ -158,6 +158,10 @@ test('outbox status tells what waits and what is parked', async () => {
   expect((await run('outbox', 'status')).stdout).toMatch(/no relay\s+\d+\s+1\s/)
 })
 
+function noted(verb: string): Promise<Record<string, unknown>[]> {
+  return database.query('select actor, target_id, reason, outcome from tidemark.audit_log where verb = $1 order by id', [verb])
+}
+
 test('outbox parked lists keys; release asks for them back', async () => {
   await park()
   expect((await run('outbox', 'parked')).stdout).toMatch(/order\/a\s+2\s/)
@@ -167,6 +171,7 @@ test('outbox parked lists keys; release asks for them back', async () => {
   expect(json(stdout)).toMatchObject({ released: [{ aggregateId: 'a' }], notParked: [{ aggregateId: 'none' }] })
   expect((await operations.parked())[0]!.releasing).toBe(true)
   expect((await run('outbox', 'release', 'order/a')).exitCode).toBe(4)
+  expect(await noted('outbox.release')).toEqual([{ actor: 'tester', target_id: 'order/a', reason: null, outcome: 'done' }])
   expect((await run('outbox', 'release')).exitCode).toBe(2)
   expect((await run('outbox', 'release', 'nonsense')).exitCode).toBe(2)
 })
@@ -185,12 +190,23 @@ test('outbox discard asks for --yes, and keeps who did it and why', async () => 
   expect((await run('outbox', 'discard', 'order/none', '--yes')).exitCode).toBe(4)
   expect((await run('outbox', 'discard', 'order/a', '--yes', '--reason', 'by hand')).exitCode).toBe(0)
   expect(await database.query('select actor, reason from tidemark.relay_discarded')).toEqual([{ actor: 'tester', reason: 'by hand' }])
+  expect(await noted('outbox.discard')).toEqual([{ actor: 'tester', target_id: 'order/a', reason: 'by hand', outcome: 'done' }])
+})
+
+test('outbox discard and its line in the audit log are one: without the line nothing is discarded', async () => {
+  await park()
+  await database.query(`create function tidemark.refuse() returns trigger language plpgsql as $$ begin raise exception 'no line'; end $$`)
+  await database.query(`create trigger refuse before insert on tidemark.audit_log for each row execute function tidemark.refuse()`)
+  expect((await run('outbox', 'discard', 'order/a', '--yes')).exitCode).toBe(1)
+  expect((await run('outbox', 'release', 'order/a')).exitCode).toBe(1)
+  await database.query('drop function tidemark.refuse() cascade')
+  expect(await operations.parked()).toMatchObject([{ held: 2, releasing: false }])
 })
 
 test.each([
   [['--kafka-options', '/nowhere/kafka.json'], 2, 'cannot be read (ENOENT)'],
   [['--kafka-options', fileURLToPath(import.meta.url)], 2, 'is not JSON'],
-  [['--broker', 'kafka://'], 2, 'brokers'],
+  [['--broker', 'kafka://'], 2, 'takes HOST:PORT'],
   [['--broker', 'kafka://alice:swordfish@kafka-1:9092'], 2, '--kafka-options FILE, with sasl'],
   [['--broker', 'kafka://kafka-1:9092', '--kafka-options', 'kafka.json'], 2, 'pass one of them'],
 ])('outbox rebase says what is wrong with its broker: %j', async (flags, code, words) => {
@@ -206,6 +222,13 @@ test('outbox rebase begins a new life, after --yes', async () => {
   expect((await runWith({ DATABASE_URL: url }, ['outbox', 'rebase', '--yes'])).stderr).toContain('--broker')
   const [before] = await database.query<{ life: number }>('select life from tidemark.source')
   expect(json((await run('outbox', 'rebase', '--dry-run', '--json')).stdout)).toMatchObject({ dryRun: true, onTheWire: 0 })
-  expect((await run('outbox', 'rebase', '--yes')).exitCode).toBe(0)
+  expect((await run('outbox', 'rebase', '--yes', '--actor', 'ada', '--roles', 'operator, admin')).exitCode).toBe(0)
+  expect(await noted('outbox.rebase')).toMatchObject([
+    { actor: 'ada', outcome: 'asked' },
+    { actor: 'ada', outcome: 'done' },
+  ])
+  expect(await database.query(`select distinct roles from tidemark.audit_log where actor = 'ada'`)).toEqual([
+    { roles: ['operator', 'admin'] },
+  ])
   expect(await database.query('select life from tidemark.source')).toEqual([{ life: before!.life + 1 }])
 })

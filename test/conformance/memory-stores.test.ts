@@ -77,10 +77,13 @@ exercise(
   {
     offers: [],
     async open() {
-      const consumer = new MemoryConsumerStore()
+      const database = new MemoryDatabase()
+      const consumer = new MemoryConsumerStore({ database })
       return {
         store: consumer.letters,
         consumer,
+        holds: consumer.holds,
+        audit: { listAudit: async (filter) => database.auditLog.list(filter) },
         group: 'group',
         waiting: async (partition) => {
           const queue = [...consumer.queues(partition).values()].flat().sort((a, b) => a.record.offset - b.record.offset)

@@ -12,7 +12,9 @@ import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import {
   PostgresConsumerStore,
   PostgresInboxStore,
+  PostgresKeyHolds,
   PostgresDeadLetterStore,
+  PostgresOperationStore,
   PostgresLedgerStore,
   PostgresOutboxStore,
 } from '../../src/drivers/postgres/index.ts'
@@ -106,6 +108,8 @@ exercise(
       return {
         store: new PostgresDeadLetterStore({ database }),
         consumer: new PostgresConsumerStore({ database }),
+        holds: new PostgresKeyHolds({ database }),
+        audit: new PostgresOperationStore({ database }),
         group,
         waiting: async (partition) => {
           const text =

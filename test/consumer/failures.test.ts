@@ -3,6 +3,7 @@ import { type HandlerContext, onBatch, onMessage } from '../../src/consumer/inde
 import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { PostgresConsumerStore } from '../../src/drivers/postgres/postgres-consumer-store.ts'
 import type { Message } from '../../src/message/index.ts'
+import { TerminalError } from '../../src/retry/index.ts'
 import { until } from '../support/until.ts'
 import {
   Counted,
@@ -144,6 +145,36 @@ test.each([
   ])
   expect(consumer.status().counts.retries).toBe(0)
 })
+
+/** Not even its type can be read. */
+const unreadable = (key: string) => ({
+  ...countedRecord(key, 1, { value: Buffer.from('{"broken'), headers: [['content-type', 'application/cloudevents+json']] }),
+})
+
+test.each(['block', 'skip'] as const)(
+  'records of a waiting key that nobody can read wait behind it, and its lane goes on: %s',
+  async (deadLetter) => {
+    const { broker, send } = await memoryTopic(1)
+    await send([countedRecord('bad', 2), unreadable('bad'), unreadable('bad'), countedRecord('a', 1)])
+    let isMended = false
+    const failing = counting(({ data }) => {
+      if (data.key === 'bad' && !isMended) throw new Error('not yet')
+    })
+    const retry = { maxAttempts: 1_000, baseDelayMs: 5, maxDelayMs: 20 }
+    await using consumer = consume(broker, [failing], { lanes: 1, deadLetter, retry })
+    await until('the neighbour is done', async () => (await effects()).length === 1)
+    await send([unreadable('bad'), countedRecord('a', 2)])
+    await until('the next one, too', async () => (await effects()).length === 2)
+    expect((await parked()).map(({ o, dead }) => [o, dead])).toEqual([0, 1, 2, 4].map((o) => [o, false]))
+    isMended = true
+    await settledAll(consumer, broker)
+    expect(byKey(await effects()).get('bad')).toEqual([2])
+    const dead = deadLetter === 'skip' ? [1, 2, 4] : [1]
+    expect(await letters()).toMatchObject(
+      dead.map((o) => ({ log_offset: String(o), policy: deadLetter, error_class: 'MESSAGE_UNDECODABLE' })),
+    )
+  },
+)
 
 test('an undecodable message without a key blocks nobody', async () => {
   const { broker, send } = await memoryTopic(1)
@@ -291,6 +322,42 @@ test('a commit that the server refuses is traced to its message, which alone is 
   expect((await effects()).map(({ n }) => n)).toEqual(sequence(20).filter((n) => n !== 7))
   expect(await letters()).toMatchObject([{ log_offset: '7', error_class: 'error 23505' }])
 })
+
+test.each([
+  ['by what they throw', false, 1],
+  // It takes the transaction along, so that the others are found in the next run.
+  ['by a statement', true, 2],
+])(
+  'messages that fail after their effect, %s, are undone by themselves in the next run, where the others run side by side',
+  async (_how, byStatement, abandonedRuns) => {
+    const { broker, send } = await memoryTopic(1)
+    await send(sequence(60).map((n) => countedRecord(`k${n % 20}`, n)))
+    const calls = new Map<number, number>()
+    let running = 0
+    let mostInTheSecond = 0
+    const failing = onMessage(Counted, async ({ id, data }, { tx }) => {
+      const call = (calls.get(data.n) ?? 0) + 1
+      calls.set(data.n, call)
+      running += 1
+      if (call === 2) mostInTheSecond = Math.max(mostInTheSecond, running)
+      const isFirst = data.n % (byStatement ? 60 : 21) === 7 && call === 1
+      try {
+        await tx.query(isFirst && byStatement ? 'insert into effect values ($1, $2, $3 / 0)' : insertEffect, [id, data.key, data.n])
+      } finally {
+        running -= 1
+      }
+      if (isFirst) throw new Error('once')
+      if (data.n === 13) throw new TerminalError('always')
+    })
+    await using consumer = consume(broker, [failing], { lanes: 1, batch: { maxMessages: 60 } })
+    await settledAll(consumer, broker)
+    const done = byKey(await effects())
+    for (const n of sequence(20)) expect(done.get(`k${n}`)).toEqual(n === 13 ? undefined : [n, n + 20, n + 40])
+    expect(await letters()).toMatchObject([{ error_class: 'TerminalError', policy: 'block' }])
+    expect(consumer.status().counts).toMatchObject({ abandonedRuns, deadLetters: 1, retries: 0 })
+    expect(mostInTheSecond).toBeGreaterThan(5)
+  },
+)
 
 test('a failing batch is cut down to the message at fault', async () => {
   const { broker, send } = await memoryTopic(1)

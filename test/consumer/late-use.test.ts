@@ -204,5 +204,5 @@ function callOf(handler: Handler, n: number, exclusive: boolean): Call {
     partition: 0,
     offset: n,
   }
-  return handlerCall(handler, message, exclusive)
+  return handlerCall(handler, message, exclusive ? 'alone' : 'beside others')
 }

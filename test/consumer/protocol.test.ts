@@ -29,7 +29,7 @@ beforeEach(async () => {
 function end(position: LanePosition, nextOffset: number, rest: Partial<BatchEnd> = {}): BatchEnd {
   const nothing = { handled: [], queue: [], park: [], deadLetters: [], publish: [] }
   const bounds = { bytesPerKey: 10_000, bytesPerPartition: 10_000 }
-  return { position, nextOffset, leaderEpoch: null, highWater: {}, ...nothing, bounds, inFlight: 1, ...rest }
+  return { position, nextOffset, leaderEpoch: null, highWater: {}, ...nothing, bounds, inFlight: 1, ran: [], ...rest }
 }
 
 async function commitBatch(position: LanePosition, nextOffset: number, rest: Partial<BatchEnd> = {}) {

@@ -28,7 +28,7 @@ async function commitBatch(position: LanePosition, nextOffset: number, rest: Par
   const nothing = { handled: [], queue: [], park: [], deadLetters: [], publish: [] }
   const bounds = { bytesPerKey: 10_000, bytesPerPartition: 10_000 }
   const batch = await store.begin(lane)
-  return batch.commit({ position, nextOffset, leaderEpoch: null, highWater: {}, ...nothing, bounds, inFlight: 1, ...rest })
+  return batch.commit({ position, nextOffset, leaderEpoch: null, highWater: {}, ...nothing, bounds, inFlight: 1, ran: [], ...rest })
 }
 
 /** Has an owner park the key with a message of this offset, due at once. Returns the owner's position. */
@@ -143,7 +143,7 @@ values ('g', 'id', 0, 'k', 1, 't', now(), '[]')`)
     const leased = async (maxBytes: number) => {
       const request = { group: 'g', topicIds: ['id'], keys: 1, leaseMs: 60_000, maxMessages: 10, maxBytes }
       const keys = await store.parked.lease(request)
-      await store.parked.giveBack(keys, 0)
+      await store.parked.giveBack(keys, 'untried', 0)
       return keys.flatMap(({ messages }) => messages.map(({ record: { offset } }) => offset))
     }
     const [row] = await rows<{ bytes: number }>('select bytes from tidemark.parked_msg limit 1')

@@ -77,7 +77,7 @@ function callsOf(programs: readonly Program[], exclusive: boolean): Call[] {
         partition: 0,
         offset: n,
       },
-      exclusive,
+      exclusive ? 'alone' : 'beside others',
     ),
   )
 }

@@ -1,6 +1,7 @@
-import { afterAll, beforeEach, expect, test } from 'vitest'
+import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { onMessage } from '../../src/consumer/index.ts'
 import { PostgresBroker } from '../../src/drivers/postgres/postgres-broker.ts'
+import { PostgresDeadLetterStore } from '../../src/drivers/postgres/postgres-dead-letter-store.ts'
 import type { Broker } from '../../src/message/index.ts'
 import {
   Counted,
@@ -8,6 +9,7 @@ import {
   consumerDatabase,
   countEffect,
   countedRecord,
+  insertEffect,
   sequence,
   settledAll,
 } from '../consumer/support/consumer-database.ts'
@@ -16,7 +18,7 @@ import { until } from '../support/until.ts'
 
 /** A message that ends the process which handles it: it is found, and does not keep the others from being handled. */
 
-const { url, consume, effects, rows, reset } = await consumerDatabase('attribution')
+const { url, database, consume, effects, rows, reset } = await consumerDatabase('attribution')
 const broker: Broker = new PostgresBroker({ connectionString: url, maxConnections: 4 })
 afterAll(() => broker.close())
 
@@ -51,25 +53,27 @@ async function begin(): Promise<void> {
 const settings = { url, log: url, lanes: 2, isDeadly: true }
 
 /** Starts one process after the other, as a supervisor does, until one is not ended by the message. Returns how many were. */
-async function supervise(most: number): Promise<{ readonly crashes: number; readonly last: ReturnType<typeof startConsumer> }> {
+async function supervise(
+  most: number,
+  more: Partial<Parameters<typeof startConsumer>[0]> = {},
+): Promise<{ readonly crashes: number; readonly last: ReturnType<typeof startConsumer> }> {
+  const letters = (): Promise<unknown[]> => rows(`select from tidemark.dead_letter where state = 'dead'`)
   for (let crashes = 0; crashes <= most; crashes++) {
-    const running = startConsumer(settings)
+    const running = startConsumer({ ...settings, ...more })
     const isDead = running.ended.then(() => true)
-    const isBuried = until('the message is given up', async () => (await rows('select from tidemark.dead_letter')).length > 0).then(
-      () => false,
-    )
+    const isBuried = until('the message is given up', async () => (await letters()).length > 0).then(() => false)
     isBuried.catch(() => undefined)
     if (!(await Promise.race([isDead, isBuried]))) return { crashes, last: running }
   }
   throw new Error(`${most} processes in a row were ended`)
 }
 
-test('is given up after it has ended three processes that ran it alone, and everything else is handled once', async () => {
+test('is given up with the third process that it has ended alone, and everything else is handled once', async () => {
   await begin()
   await send(20)
   const { crashes, last } = await supervise(6)
   try {
-    // The first one nobody could tell what it was of.
+    // The first one was of all that was under way together, and nobody could tell by which of them. The other three were its own.
     expect(crashes).toBe(4)
     await until('the others are done', async () => (await effects()).length === 62)
     const done = byKey(await effects())
@@ -83,6 +87,35 @@ test('is given up after it has ended three processes that ran it alone, and ever
     await last.ended
   }
 }, 60_000)
+
+describe.each([
+  ['by itself', 0, 3],
+  ['with others behind it, which were under way together with it at first', 5, 4],
+])('one that waits, %s,', (_, behind, ends) => {
+  test('is given up with the third process that it has ended alone', async () => {
+    await begin()
+    await send(3 + behind)
+    const failing = onMessage(Counted, async ({ id, data }, { tx }) => {
+      if (data.key === 'bad' && data.n === 2) throw new Error('dies')
+      await tx.query(insertEffect, [id, data.key, data.n])
+    })
+    const first = consume(broker, [failing], { retry: { baseDelayMs: 1, maxAttempts: 2 } })
+    await settledAll(first, broker)
+    await first.stop()
+    const store = new PostgresDeadLetterStore({ database })
+    const [letter] = (await store.list({}, { limit: 1 })).letters
+    expect(await store.redrive([{ id: letter!.id }], { actor: 'test' })).toMatchObject([{ outcome: 'redriven' }])
+    const { crashes, last } = await supervise(6, { retryLeaseMs: 200 })
+    try {
+      expect(crashes).toBe(ends)
+      expect(await rows('select error_class, state from tidemark.dead_letter')).toEqual([{ error_class: 'PROCESS_CRASHED', state: 'dead' }])
+      expect(await rows('select messages::int from tidemark.parked_key')).toEqual([{ messages: behind + 1 }])
+    } finally {
+      last.tell('stop')
+      await last.ended
+    }
+  }, 60_000)
+})
 
 test('an owner that leaves in order leaves no suspects: who comes next marks nothing', async () => {
   await begin()

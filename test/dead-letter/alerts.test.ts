@@ -4,6 +4,7 @@ import { type AlertStore, type LetterWatch, type Notice, logNotifier, watchLette
 import { MemoryAlertStore, MemoryDatabase } from 'tidemark/memory'
 import { PostgresAlertStore, postgres, postgresBroker } from 'tidemark/postgres'
 import { z } from 'zod'
+import { deferred } from '../../src/internal/deferred.ts'
 import { until } from '../support/until.ts'
 import { letterDatabase } from './support/buried.ts'
 
@@ -80,6 +81,81 @@ test('a notice that could not be sent is sent at a later look, and those of othe
   expect(heard.map(({ group }) => group).sort()).toEqual([first.ref.group, second.ref.group].sort())
 })
 
+test('the first letter of another kind is told with what it is, though others of the group were told', async () => {
+  const owned = await partition()
+  const heard: Notice[] = []
+  watch(heard)
+  await owned.bury('k')
+  await until('it is said', () => heard.length > 0)
+  await owned.bury('l')
+  await looks(3)
+  expect(heard).toHaveLength(1)
+  await owned.bury('m')
+  await database.query(
+    `update tidemark.dead_letter set fingerprint = 'another', error_class = 'RangeError', frame = 'bill (src/bill.ts)' where message_id = 'id-2' and group_name = $1`,
+    [owned.ref.group],
+  )
+  await until('the other kind is said', () => heard.some(({ title }) => title.startsWith('Another kind')))
+  await looks(3)
+  const other = heard.filter(({ title }) => title.startsWith('Another kind'))
+  expect(other).toMatchObject([{ severity: 'warning', group: owned.ref.group, eventId: 'id-2' }])
+  expect(other[0]!.details).toContain('RangeError at bill (src/bill.ts) (1, such as letter')
+})
+
+test('where the second notice of a look cannot be sent, the first is not said again', async () => {
+  const owned = await partition()
+  const heard: Notice[] = []
+  await owned.bury('k')
+  let failures = 0
+  watch([], {
+    // One letter is a growing trouble here, so the first look has two notices.
+    settings: { growth: 1 },
+    notify: (notice) => {
+      if (notice.severity === 'critical' && failures++ < 3) throw new Error('the pager is away')
+      heard.push(notice)
+    },
+  })
+  await until('both are said', () => heard.length === 2)
+  await looks(3)
+  expect(heard.map(({ severity }) => severity)).toEqual(['warning', 'critical'])
+  expect(failures).toBe(4)
+})
+
+test('a notifier that takes longer than the watch lasts keeps it: nobody else says the same meanwhile', async () => {
+  const owned = await partition()
+  await owned.bury('k')
+  const heard: string[] = []
+  const gate = deferred<void>()
+  const slow = (name: string) => async (): Promise<void> => {
+    heard.push(name)
+    await gate.promise
+  }
+  watch([], { notify: slow('first') })
+  await until('it begins', () => heard.length > 0)
+  watch([], { notify: slow('second') })
+  // Many times as long as the watch lasts without being renewed.
+  await looks(12)
+  expect(heard).toEqual(['first'])
+  gate.resolve()
+  await until('it is noted', async () => (await alerts.alerts()).has(owned.ref.group))
+})
+
+test('a notifier that never ends counts as one that failed', async () => {
+  const owned = await partition()
+  await owned.bury('k')
+  const heard: Notice[] = []
+  let calls = 0
+  watch(heard, {
+    notifyTimeoutMs: 50,
+    notify: (notice) => {
+      if (calls++ === 0) return new Promise<void>(() => undefined)
+      heard.push(notice)
+    },
+  })
+  await until('it is said', () => heard.length > 0)
+  expect(calls).toBe(2)
+})
+
 test('a group without an owner is told with that as a finding', async () => {
   const owned = await partition()
   await owned.bury('k')
@@ -133,11 +209,11 @@ describe.each<[string, () => AlertStore]>([
     expect(await one.watch('a', 60_000)).toBe(true)
     expect(await one.watch('b', 60_000)).toBe(false)
     expect(await one.watch('a', 60_000)).toBe(true)
-    const state = { grown: 12, ages: 1 }
+    const state = { grown: 12, ages: 1, told: 12, kinds: ['a'] }
     expect(await one.saveAlert('b', 'g', state)).toBe(false)
     expect(await one.saveAlert('a', 'g', state)).toBe(true)
     expect(await one.saveAlert('a', 'g', { ...state, ages: 2 })).toBe(true)
-    expect([...(await one.alerts())]).toEqual([['g', { grown: 12, ages: 2 }]])
+    expect([...(await one.alerts())]).toEqual([['g', { ...state, ages: 2 }]])
     expect(await one.saveAlert('b', 'g', null)).toBe(false)
     expect(await one.saveAlert('a', 'g', null)).toBe(true)
     expect((await one.alerts()).size).toBe(0)

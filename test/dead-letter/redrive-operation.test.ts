@@ -9,6 +9,7 @@ import {
   redriveKind,
   redriveParams,
 } from '../../src/dead-letter/index.ts'
+import { PostgresDatabase } from '../../src/drivers/postgres/database.ts'
 import { PostgresDeadLetterStore, PostgresInboxStore, PostgresOperationStore } from '../../src/drivers/postgres/index.ts'
 import { deferred } from '../../src/internal/deferred.ts'
 import { event } from '../../src/message/index.ts'
@@ -181,6 +182,80 @@ test('a letter whose copies the inbox may have forgotten is left alone, unless i
   )
 })
 
+test('of a step with old letters only those of the step are looked at, and no payload is read where the headers say what it is', async () => {
+  const owned = await partition()
+  for (const key of ['a', 'b', 'c']) await owned.bury(key, 'skip')
+  await database.query(`update tidemark.dead_letter set log_time = now() - interval '30 days',
+    message_id = nullif(message_id, 'id-0'), headers = case log_offset when 0 then '[]' else '[["ce_id","m"],["ce_source","/legacy"],["ce_type","Thing"]]' end::json`)
+  await database.query(`update tidemark.inbox_rotation set current = 1, previous = 0, since = now() - interval '1 day',
+    began = array[now() - interval '8 days', now() - interval '1 day', null, null]`)
+  const read: number[] = []
+  class Watched extends PostgresDeadLetterStore {
+    override get(id: number): ReturnType<PostgresDeadLetterStore['get']> {
+      read.push(id)
+      return super.get(id)
+    }
+  }
+  class Asked extends PostgresInboxStore {
+    override state(): never {
+      throw new Error('reads all letters of the group')
+    }
+  }
+  const watched = new Watched({ database })
+  const kind = redriveKind({ store: async () => watched, horizon: { inbox: async () => new Asked({ database }) } }) as IdempotentKind
+  const { letters: found } = await letters.list({})
+  const items = found.map(({ id, version }, place) => ({
+    place,
+    group: String(id),
+    data: { id, version },
+    outcome: null,
+    reason: null,
+    at: null,
+  }))
+  const operation = await operations.plan('redrive', redriveParams({}), { actor: ada })
+  const results = await kind.step(items, { operation, signal: new AbortController().signal })
+  const byOffset = found.map(({ offset }, place) => [offset, results.find((one) => one.place === place)!.outcome])
+  // Without any id there is no copy that could be told from it.
+  expect(new Map(byOffset as [number, string][])).toEqual(
+    new Map([
+      [0, 'started'],
+      [1, 'skipped'],
+      [2, 'skipped'],
+    ]),
+  )
+  expect(read).toEqual([found.find(({ offset }) => offset === 0)!.id])
+})
+
+test('a letter that died in a retry topic is judged by the definition of the topic that it came from', async () => {
+  const owned = await partition()
+  await owned.bury('a', 'skip')
+  const passedOn = { 'tidemark-original-topic': 'things', 'tidemark-original-partition': '0', 'tidemark-original-offset': '7' }
+  const headers = [...Object.entries({ ...passedOn, 'tidemark-original-timestamp': '1750000000000' }), ['ce_type', 'Thing']]
+  await database.query(`update tidemark.dead_letter set topic = 'things.retry.1', headers = $1`, [JSON.stringify(headers)])
+  const preview = async () => (await desk([things(1)]).preview('redrive', redriveParams({}), { actor: ada })).summary
+  expect(await preview()).toMatchObject({ schemaProblems: [{ problem: 'EVENT_INVALID', count: 1 }] })
+  await database.query(`update tidemark.dead_letter set value = '{"n":1,"label":"good"}'`)
+  expect(await preview()).toMatchObject({ schemaProblems: [] })
+})
+
+test('letters are frozen over one connection: the selection does not keep the one that stores them waiting', async () => {
+  const owned = await partition()
+  for (let i = 0; i < 5; i++) await owned.bury(`key ${i}`, 'skip')
+  const single = new PostgresDatabase({ connectionString: url, maxConnections: 1 })
+  const own = new PostgresDeadLetterStore({ database: single })
+  const { id } = await start({})
+  const runner = runOperations({
+    store: new PostgresOperationStore({ database: single }),
+    kinds: [redriveKind({ store: async () => own })],
+    leaseMs: 5_000,
+    idleMs: 10,
+  })
+  await untilEnded(id)
+  await runner.stop()
+  await single.close()
+  expect((await operations.get(id)).counts.started).toBe(5)
+})
+
 /** One step of a redrive of all letters, as the first process takes it. */
 async function firstStep(store: DeadLetterStore) {
   const kind = redriveKind({ store: async () => store }) as IdempotentKind
@@ -205,9 +280,9 @@ test('a letter that another process of the same operation has redriven in the sa
   expect(await done).toEqual([{ place: 0, outcome: 'started' }])
 })
 
-test('a step that fails at one key has left off the others, too, before it says so', async () => {
+test('a step that fails at one partition has left off the others, too, before it says so', async () => {
   const owned = await partition()
-  for (const key of ['a', 'b']) await owned.bury(key, 'skip')
+  for (const one of [owned, await owned.sibling(1)]) await one.bury('a', 'skip')
   const [failed, goOn] = [deferred(), deferred()]
   class Failing extends PostgresDeadLetterStore {
     override async redrive(...given: Parameters<DeadLetterStore['redrive']>): Promise<readonly RedriveOutcome[]> {

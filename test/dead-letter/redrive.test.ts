@@ -1,10 +1,11 @@
 import { describe, expect, test } from 'vitest'
 import { laneOf } from '../../src/consumer/partition/lane-of.ts'
+import type { CommitOutcome } from '../../src/consumer/port.ts'
 import type { LetterChange, RedriveOutcome } from '../../src/dead-letter/index.ts'
 import { crashPoints } from '../../src/internal/crash-points.ts'
 import { startProgram } from '../support/child-program.ts'
 import { until } from '../support/until.ts'
-import { noFailures, deadLetter, letterDatabase } from './support/buried.ts'
+import { OwnedPartition, deadLetter, letterDatabase, noFailures } from './support/buried.ts'
 
 const { url, database, consumer, store, rows, partition } = await letterDatabase('redrive')
 const actor = 'operator'
@@ -14,12 +15,15 @@ async function idAt(group: string, offset: number): Promise<number> {
   return Number(row!.id)
 }
 
-async function waitsForPosition(): Promise<boolean> {
+async function waits(statement: string): Promise<boolean> {
   const waiting = await rows(
-    `select from pg_stat_activity where wait_event_type = 'Lock' and query like '%holds = holds + 1%' and datname = current_database()`,
+    `select from pg_stat_activity where wait_event_type = 'Lock' and query like $1 and datname = current_database()`,
+    [statement],
   )
   return waiting.length === 1
 }
+
+const waitsForPosition = (): Promise<boolean> => waits('%holds = holds + 1%')
 
 interface KeyRow extends Record<string, unknown> {
   readonly key: string
@@ -140,12 +144,115 @@ test('a batch under way with a later message of the key does not commit beside t
   await batch.tx.query('select 1')
   await store.redrive([{ id }], { actor })
   const position = owned.lane(0)
-  const end = { position, nextOffset: 9, leaderEpoch: null, highWater: {}, handled: [], queue: [], publish: [], ...noFailures }
+  const end = {
+    position,
+    nextOffset: 9,
+    leaderEpoch: null,
+    highWater: {},
+    handled: [],
+    queue: [],
+    publish: [],
+    ...noFailures,
+    ran: [Buffer.from('k')],
+  }
   expect((await batch.commit(end)).outcome).toBe('moved')
   await batch.rollBack()
   expect(await owned.reload()).toEqual(['k'])
   await owned.queue('k')
   await store.change(id, { kind: 'comment', text: 'done' }, { actor })
+})
+
+describe('a batch that waits for the position while keys are held', () => {
+  /** Ends a batch of this key while a redrive of another one, or the same, has the position; then the redrive commits. */
+  async function outcomeFor(ran: string, held: string): Promise<CommitOutcome> {
+    const owned = await partition()
+    const id = await idAt(owned.ref.group, await owned.bury(held, 'skip'))
+    const position = owned.lane(0)
+    const batch = await consumer.begin({ ...owned.ref, lane: 0 })
+    const session = await database.lease()
+    await session.query('begin')
+    // Whoever redrives waits for this letter, with the position locked.
+    await session.query('select from tidemark.dead_letter where id = $1 for update', [id])
+    const redrive = store.redrive([{ id }], { actor })
+    await until('the redrive has the position', () => waits('%dead_letter%for update%'))
+    const end = { position, nextOffset: 9, leaderEpoch: null, highWater: {}, handled: [], queue: [], publish: [], ...noFailures }
+    const outcome = batch.commit({ ...end, ran: [Buffer.from(ran)] })
+    await until('the batch waits for the position', () => waits('%consumer_held_since%'))
+    await session.query('commit')
+    session.release()
+    expect(await redrive).toMatchObject([{ outcome: 'redriven' }])
+    const result = await outcome
+    await batch.rollBack()
+    return result
+  }
+
+  test('sees the key that it ran, and does not commit', async () => {
+    expect((await outcomeFor('k', 'k')).outcome).toBe('moved')
+  })
+
+  test('commits beside another one, and knows of it', async () => {
+    const held = Buffer.from('another').toString('base64')
+    expect(await outcomeFor('k', 'another')).toMatchObject({ outcome: 'committed', held: [held], position: { holds: 1, nextOffset: 9 } })
+  })
+})
+
+test('a hold that nobody has noted, as by an earlier release, is one of any key', async () => {
+  const owned = await partition()
+  await rows('update tidemark.consumer_position set holds = holds + 1 where group_name = $1', [owned.ref.group])
+  await expect(owned.commit(0, { ran: [Buffer.from('k')] })).rejects.toThrow('moved')
+  expect(await consumer.catchUp({ ...owned.ref, lane: 0 }, owned.lane(0), [])).toBeNull()
+  expect(await owned.reload()).toEqual([])
+  await owned.commit(0, { ran: [Buffer.from('k')] })
+})
+
+test('a group whose positions were deleted and made again counts its holds anew, whatever was noted of the old ones', async () => {
+  const former = await partition()
+  const { group, topic, topicId } = former.ref
+  await former.bury('old', 'skip')
+  const redriveDead = async (): Promise<readonly string[]> => {
+    const dead = await rows<{ id: string; version: number }>(
+      `select id, version from tidemark.dead_letter where group_name = $1 and state = 'dead'`,
+      [group],
+    )
+    const outcomes = await store.redrive(
+      dead.map(({ id, version }) => ({ id: Number(id), version })),
+      { actor },
+    )
+    return outcomes.map(({ outcome }) => outcome)
+  }
+  expect(await redriveDead()).toEqual(['redriven'])
+  for (const table of ['consumer_position', 'parked_msg', 'parked_key', 'dead_letter'])
+    await rows(`delete from tidemark.${table} where group_name = $1`, [group])
+  await consumer.makePositions({ topic: { group, topic, topicId }, lanes: 1, first: [0], later: [0] })
+  const { lanes } = await consumer.takeOver({ partition: former.ref, lockTimeoutMs: 1_000 })
+  const owned = new OwnedPartition(consumer, former.ref, lanes)
+  await owned.bury('new', 'skip')
+  expect(await redriveDead()).toEqual(['redriven'])
+  const news = await consumer.catchUp({ ...owned.ref, lane: 0 }, owned.lane(0), [])
+  expect(news!.held.map((key) => Buffer.from(key, 'base64').toString())).toEqual(['new'])
+})
+
+test('letters of many keys and lanes go in one transaction, each lane told of its own', async () => {
+  const owned = await partition(4)
+  const { group } = owned.ref
+  const keys = Array.from({ length: 40 }, (_, n) => `key ${n}`)
+  const places = keys.map((key) => laneOf(Buffer.from(key), 0, 4))
+  for (const [n, key] of keys.entries()) await owned.bury(key, 'skip', places[n])
+  for (const lane of [0, 1, 2, 3]) await owned.reload(lane)
+  const before = [0, 1, 2, 3].map((lane) => owned.lane(lane))
+  const letters = await rows<{ id: string }>('select id from tidemark.dead_letter where group_name = $1', [group])
+  const outcomes = await store.redrive(
+    letters.map(({ id }) => ({ id: Number(id) })),
+    { actor },
+  )
+  expect(outcomes.every(({ outcome }) => outcome === 'redriven')).toBe(true)
+  expect(await broken(group)).toEqual([])
+  for (const [lane, known] of before.entries()) {
+    const news = await consumer.catchUp({ ...owned.ref, lane }, known, [])
+    expect(news!.position.holds).toBe(1)
+    const ofLane = keys.filter((_, n) => places[n] === lane)
+    expect(news!.held.map((key) => Buffer.from(key, 'base64').toString()).sort()).toEqual(ofLane.sort())
+  }
 })
 
 test('a redrive waits for a batch that is past its comparison, and then takes its place before what comes later', async () => {
@@ -300,8 +407,34 @@ describe.each(crashPoints.filter((name) => name.startsWith('redrive:')))('an ope
     const committed = name === 'redrive:after-commit'
     expect(await broken(owned.ref.group)).toEqual([])
     expect((await store.get(id))?.state).toBe(committed ? 'redriven' : 'dead')
+    // Nothing is done without its line, and no line says what was not done.
+    const lines = await rows(`select actor, outcome from tidemark.audit_log where verb = 'dead-letter.redrive' and target_id = $1`, [id])
+    expect(lines).toEqual(committed ? [{ actor: 'a process', outcome: 'done' }] : [])
     expect(await keyRows(owned.ref.group)).toHaveLength(committed ? 1 : 0)
     // Whoever goes on meets no lock, and does what is left.
     expect(await store.redrive([{ id }], { actor })).toMatchObject([committed ? { reason: 'not-dead' } : { outcome: 'redriven' }])
   })
+})
+
+test('an operator killed in the middle of many letters leaves the line that they were asked for, without an outcome', async () => {
+  const owned = await partition()
+  const { group } = owned.ref
+  for (const key of ['a', 'b', 'c']) await owned.bury(key, 'skip')
+  const lines = (): Promise<readonly Record<string, unknown>[]> =>
+    rows(`select outcome, details from tidemark.audit_log where verb = 'dead-letter.redrive' and target_id is null order by id`)
+  const killed = startProgram(new URL('support/redrive-process.ts', import.meta.url), [url, group], {
+    env: { TIDEMARK_CRASH_POINT: 'redrive:after-commit' },
+  })
+  const ending = await killed.ended
+  expect(ending.signal, ending.stderr).toBe('SIGKILL')
+  expect((await store.count({ groups: [group], states: ['redriven'] })).count).toBeGreaterThan(0)
+  expect(await lines()).toEqual([{ outcome: 'asked', details: {} }])
+  const finished = startProgram(new URL('support/redrive-process.ts', import.meta.url), [url, group], {})
+  expect((await finished.ended).code).toBe(0)
+  const left = (await lines()).slice(1)
+  expect(left).toEqual([
+    { outcome: 'asked', details: {} },
+    { outcome: 'done', details: { letters: expect.any(Number) as number } },
+  ])
+  expect((await store.count({ groups: [group] })).count).toBe(0)
 })

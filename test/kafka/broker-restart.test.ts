@@ -31,8 +31,8 @@ describe.skipIf(ownKafkaAvailable.missing)(
     }
 
     test.each([
-      ['without a fence', {}, [100, 2_500]],
-      // Once is enough for the fence, unless there is time.
+      // For a moment and for longer; unless there is time, each once.
+      ['without a fence', {}, isLong ? [100, 2_500] : [100]],
       ['with streams fenced', { fenceStreams: true }, isLong ? [100, 2_500] : [2_500]],
     ])(
       'killed and started again: relay and consumers go on by themselves, nothing is lost, doubled or reordered (%s)',

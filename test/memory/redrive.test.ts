@@ -62,7 +62,7 @@ test('a letter put behind a head that is tried again leaves the head its tries, 
   expect(leased).toMatchObject({ attempts: 1 })
   await consumer.letters.redrive([{ id: idAt(1) }], { actor })
   expect(await lease()).toEqual([])
-  await consumer.parked.giveBack([leased!], 0)
+  await consumer.parked.giveBack([leased!], 'untried', 0)
   const [again] = await lease()
   expect([again?.attempts, offsets([again!])]).toEqual([1, [[0, 1]]])
 })

@@ -181,23 +181,42 @@ describe('who may', () => {
     const target = { type: 'dead-letter', id: '18' }
     const failing = audit.act({ actor: ada, verb: 'dead-letter.assign', target }, () => Promise.reject(new RangeError('a secret')))
     await expect(failing).rejects.toThrow('a secret')
-    expect(await audit.list({ target })).toMatchObject([{ outcome: 'failed', details: { error: 'RangeError' } }])
+    expect(await audit.list({ target })).toMatchObject([{ outcome: 'failed', details: { error: 'RangeError' } }, { outcome: 'asked' }])
+  })
+
+  test('what is done outside of a transaction is noted before it, and with what came of it afterwards', async () => {
+    const target = { type: 'cache', id: 'prices', details: { size: 3 } }
+    const clear = async (): Promise<number> => {
+      expect(await audit.list({ target })).toMatchObject([{ outcome: 'asked', details: { size: 3 } }])
+      return 3
+    }
+    expect(await audit.act({ actor: ada, verb: 'cache.clear', target }, clear, (cleared) => ({ cleared }))).toBe(3)
+    expect(await audit.list({ target })).toMatchObject([{ outcome: 'done', details: { size: 3, cleared: 3 } }, { outcome: 'asked' }])
+  })
+
+  test('what could not be noted is not done', async () => {
+    const done: string[] = []
+    const away = {
+      record: () => Promise.reject(new Error('away')),
+      listAudit: async () => [],
+    }
+    const noted = new Audit({ store: away })
+    const action = { actor: ada, verb: 'cache.clear', target: { type: 'cache', id: null } }
+    await expect(noted.act(action, async () => void done.push('cleared'))).rejects.toThrow('away')
+    expect(done).toEqual([])
   })
 
   test('what was done is not noted as failed when the log is away', async () => {
     class Away extends PostgresOperationStore {
-      #isAway = true
       override async record(entry: AuditEntry): Promise<void> {
-        const isAway = this.#isAway
-        this.#isAway = false
-        if (isAway) throw new Error('away')
+        if (entry.outcome !== 'asked') throw new Error('away')
         await super.record(entry)
       }
     }
     const target = { type: 'dead-letter', id: '19' }
     const noted = new Audit({ store: new Away({ database }) })
     await expect(noted.act({ actor: ada, verb: 'dead-letter.assign', target }, () => Promise.resolve())).rejects.toThrow('away')
-    expect(await audit.list({ target })).toEqual([])
+    expect(await audit.list({ target })).toMatchObject([{ outcome: 'asked' }])
   })
 
   test('lines of the audit log are neither changed nor removed, not by the owner of the table either', async () => {
@@ -212,9 +231,18 @@ describe('who may', () => {
 })
 
 test('settings that make no sense are refused before anything is stored', async () => {
-  for (const settings of [{ rate: 0 }, { canary: [0.5] }, { canary: [0.5, 0.2, 1] }, { canary: [] }, { maxFailures: 2 }]) {
+  const wrong: readonly object[] = [{ rates: 1 }, { canary: 1 }, { maxFailures: '0.5' }, { observeMs: Number.NaN }]
+  for (const settings of [{ rate: 0 }, { canary: [0.5] }, { canary: [0.5, 0.2, 1] }, { canary: [] }, { maxFailures: 2 }, ...wrong]) {
     await expect(operations.plan('count', { items: 1 }, { actor: ada, settings })).rejects.toMatchObject({ code: 'INPUT_INVALID' })
   }
+  const nobody: Record<string, unknown> = {}
+  for (const asked of [nobody, { actor: 'ada' }, { actor: { id: 'ada' } }])
+    await expect(
+      operations.preview('count', { items: 1 }, Object.assign({ actor: ada }, { actor: undefined }, asked)),
+    ).rejects.toMatchObject({
+      code: 'INPUT_INVALID',
+      message: expect.stringContaining('expected an actor') as string,
+    })
   await expect(operations.plan('other', {}, { actor: ada })).rejects.toMatchObject({ code: 'INPUT_INVALID' })
   await expect(operations.get('other')).rejects.toMatchObject({ code: 'OPERATION_UNKNOWN' })
 })

@@ -2,7 +2,17 @@ import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { byKey, consumerDatabase, countedRecord, memoryTopic, sequence, settledAll } from '../consumer/support/consumer-database.ts'
+import { onMessage } from '../../src/consumer/index.ts'
+import { event } from '../../src/message/index.ts'
+import {
+  Counted,
+  byKey,
+  consumerDatabase,
+  countedRecord,
+  memoryTopic,
+  sequence,
+  settledAll,
+} from '../consumer/support/consumer-database.ts'
 import { until } from '../support/until.ts'
 import { counting } from './support/counting.ts'
 
@@ -135,7 +145,7 @@ test('where nothing good comes, failures of the code that go on for too long are
   isAway = false
   await send([countedRecord('good', 0)])
   await until('it has closed', () => consumer.status().breaker === null)
-  expect(byKey(await effects()).get('good')).toEqual([0])
+  await until('the good one is handled', async () => byKey(await effects()).has('good'))
 })
 
 test('keys that fail beside others that succeed are charged by themselves, and never open it', async () => {
@@ -149,6 +159,40 @@ test('keys that fail beside others that succeed are charged by themselves, and n
   const done = byKey(await effects())
   for (const key of keys) expect(done.get(key)).toEqual(Number(key.slice(1)) % 2 === 1 ? undefined : sequence(4))
   expect(await letters()).toHaveLength(6)
+})
+
+test('what opened it waits parked, and the lanes are busy with another handler: a probe reaches it all the same, and it closes', async () => {
+  const { broker, send } = await memoryTopic(1)
+  let downstream: 'unknown' | 'away' | 'back' = 'unknown'
+  let runs = 0
+  const failing = counting(() => {
+    runs += 1
+    if (downstream === 'unknown') throw new Error('parked')
+    if (downstream === 'away') throw Object.assign(new Error(`away for the ${runs}th time`), { code: 'ECONNREFUSED' })
+  })
+  const Other = event('Other', { aggregate: 'counter', key: ({ key }) => key, schema: Counted.schema })
+  let others = 0
+  const busy = onMessage(Other, async (_, { tx }) => {
+    await tx.query('select pg_sleep(0.002)')
+    others += 1
+  })
+  const retry = { baseDelayMs: 1, maxDelayMs: 5, maxAttempts: 9, immediate: 0 }
+  await send(keys.slice(0, 3).map((key) => countedRecord(key, 0)))
+  const first = consume(broker, [failing, busy], { retriers: 0, retry, breaker })
+  await until('three keys wait', async () => (await rows('select from tidemark.parked_key')).length === 3)
+  await first.stop()
+  const backlog = 4_000
+  await send(sequence(backlog).map((n) => countedRecord('busy', n, { type: 'Other' })))
+  downstream = 'away'
+  await using consumer = consume(broker, [failing, busy], { lanes: 2, retry, breaker, batch: { maxMessages: 10 } })
+  await until('the breaker is open', () => consumer.status().breaker !== null)
+  const [runsBefore, othersBefore] = [runs, others]
+  await until('what waits is probed, and the lanes go on, message by message', () => runs > runsBefore + 3 && others > othersBefore + 20)
+  downstream = 'back'
+  await until('it has closed', () => consumer.status().breaker === null)
+  await until('all three are handled', async () => (await effects()).length === 3)
+  expect(others).toBeLessThan(backlog)
+  expect(await letters()).toEqual([])
 })
 
 test('good messages behind many bad ones are reached by probes, which do not wait for each other', async () => {
@@ -195,4 +239,28 @@ test('a handler that never returns fails by its time limit, its signal is aborte
     { error_class: 'HANDLER_TIMEOUT', retry_count: 2 },
   ])
   expect(aborted.length).toBeGreaterThan(1)
+})
+
+test.each([false, true])('so does one that never returns after its only statement, or before it (after: %s)', async (effectFirst) => {
+  const { broker, send } = await memoryTopic(1)
+  const stuck = counting(({ data }) => (data.key === 'k3' && data.n === 1 ? new Promise(() => undefined) : undefined), { effectFirst })
+  await send(all(3))
+  await using consumer = consume(broker, [stuck], { lanes: 2, retry: quick, timeoutMs: 150, drainMs: 200 })
+  await settledAll(consumer, broker)
+  const done = byKey(await effects())
+  for (const key of keys) expect(done.get(key)).toEqual(key === 'k3' ? [0] : sequence(3))
+  expect(await rows('select error_class, retry_count from tidemark.dead_letter')).toEqual([
+    { error_class: 'HANDLER_TIMEOUT', retry_count: 2 },
+  ])
+  expect(consumer.status().trouble).toBeNull()
+})
+
+test('the time limit is for each message, however many of a key stand one behind the other', async () => {
+  const { broker, send } = await memoryTopic(1)
+  const slow = counting(() => new Promise((resolve) => setTimeout(resolve, 20)))
+  await send(sequence(40).map((n) => countedRecord('k0', n)))
+  await using consumer = consume(broker, [slow], { lanes: 1, retry: quick, timeoutMs: 400 })
+  await settledAll(consumer, broker)
+  expect(byKey(await effects()).get('k0')).toEqual(sequence(40))
+  expect(consumer.status().counts).toMatchObject({ retries: 0, abandonedRuns: 0, handled: 40 })
 })

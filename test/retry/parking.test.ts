@@ -137,6 +137,18 @@ test('RetryLater has the message wait, however often, and charges nobody', async
   expect(consumer.status().counts).toMatchObject({ retries: 0, deadLetters: 0 })
 })
 
+test('a wait that no database can store is cut, and stops nobody', async () => {
+  const { broker, send } = await memoryTopic(1)
+  await send(mixed(2))
+  const later = counting(({ data }) => {
+    if (data.key === 'bad') throw new RetryLater(Number.MAX_VALUE)
+  })
+  await using consumer = consume(broker, [later], { lanes: 1 })
+  await until('the neighbours are done', async () => (await effects()).length === 4)
+  expect(await parkedKeys()).toMatchObject([{ key: 'bad', messages: 2, attempts: 0 }])
+  expect(consumer.status().trouble).toBeNull()
+})
+
 test('after the deadline a failure is the last one, whatever attempts are left', async () => {
   const { broker, send } = await memoryTopic(1)
   await send([countedRecord('bad', 1)])

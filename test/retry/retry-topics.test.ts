@@ -286,14 +286,3 @@ describe('what others wrote, on Postgres', async () => {
     expect(await recordsOf(broker, `${Foreign.topic}.billing.dlq`)).toHaveLength(2)
   })
 })
-
-test.each<[string, ServiceOptions['consumer'], RegExp]>([
-  ['pauses that fall', { retryTopics: { delaysMs: [2, 1] } }, /rise/],
-  ['blocking the key', { retryTopics: true, deadLetter: 'block' }, /do not go together/],
-  ['a name that no topic can have', { deadLetterTopic: () => 'a b' }, /no name of a topic/],
-])('%s is refused before anything is begun', async (_name, consumer, message) => {
-  const shop = service('shop', { database: memory(), broker: memoryBroker(), ...(consumer === undefined ? {} : { consumer }) })
-  shop.consume(Told, () => undefined)
-  await expect(shop.start()).rejects.toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringMatching(message) as string })
-  await shop.stop()
-})

@@ -58,6 +58,7 @@ test.each(['memory', 'postgres'] as const)(
         },
       )
     const first = reader()
+    expect((await first.status()).findings).toEqual([{ finding: 'no-owner', group: 'reader' }])
     await first.start()
     await send(broker, 0, 'a')
     await send(broker, 1, 'b')
@@ -67,7 +68,15 @@ test.each(['memory', 'postgres'] as const)(
     await send(broker, 2, 'a')
     await first.settled()
     const split = { topic: Seen.topic, keys: 1, partitions: [0, 2] }
-    expect((await first.status()).groups).toMatchObject([{ group: 'reader', splitKeys: [split] }])
+    // Where it took long to look, the status has what was seen a moment ago.
+    await until('the status has it', async () => (await first.status()).groups[0]!.splitKeys.length > 0)
+    expect(await first.status()).toMatchObject({
+      groups: [{ group: 'reader', owner: null, splitKeys: [split] }],
+      findings: [
+        { finding: 'no-owner', group: 'reader' },
+        { finding: 'split-keys', group: 'reader' },
+      ],
+    })
     await first.stop()
 
     const told = heard()

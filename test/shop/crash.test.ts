@@ -31,7 +31,7 @@ describe('kill -9', { timeout: 180_000 }, () => {
       const text = randomInput(seed, lines)
       const input = await folder.write('orders.txt', text)
       const chance = chanceOf(seed)
-      for (let round = 0; round < 3; round++) {
+      for (let round = 0; round < (isLong ? 3 : 2); round++) {
         const run = folder.start('--once', '--json', '--input', input)
         // A moment of its life, from its first step to its last; no signal to wait for, since any moment will do.
         await Promise.race([sleep(500 + 3_000 * chance()), run.ended])

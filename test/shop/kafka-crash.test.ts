@@ -12,6 +12,12 @@ beforeAll(async () => {
 })
 afterAll(() => folder.remove())
 
+/**
+ * Also what others show by themselves: that a run goes on when Kafka or Postgres is killed (`kafka/broker-restart.test.ts`, `shop/live.test.ts`),
+ * and that `--fresh` is all or nothing (`shop/crash.test.ts`).
+ */
+const isLong = process.env.TIDEMARK_RACE_SECONDS !== undefined
+
 const onKafka = ['--broker', 'kafka', '--once', '--json']
 
 async function finalTotals(input: string): Promise<unknown> {
@@ -26,7 +32,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`kill -9 with a Kafka of the folder${
     const text = randomInput(61, 600)
     const input = await folder.write('orders.txt', text)
     const chance = chanceOf(61)
-    for (let round = 0; round < 3; round++) {
+    for (let round = 0; round < (isLong ? 3 : 2); round++) {
       const run = folder.start(...onKafka, '--input', input)
       // A moment of its life, the first time also one at which Kafka starts; no signal to wait for, since any moment will do.
       await Promise.race([sleep(500 + 5_000 * chance()), run.ended])
@@ -38,7 +44,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`kill -9 with a Kafka of the folder${
     expect(await folder.hasKafka()).toBe(false)
   })
 
-  test('of Kafka and of Postgres in mid-run: the same run ends with the totals of the file', async () => {
+  test.runIf(isLong)('of Kafka and of Postgres in mid-run: the same run ends with the totals of the file', async () => {
     const text = randomInput(62, 600)
     const input = await folder.write('orders.txt', text)
     const chance = chanceOf(62)
@@ -57,7 +63,7 @@ describe.skipIf(ownKafkaAvailable.missing)(`kill -9 with a Kafka of the folder${
     expect(await folder.hasKafka()).toBe(false)
   })
 
-  test('in the midst of --fresh leaves all of the old shop or nothing of it', async () => {
+  test.runIf(isLong)('in the midst of --fresh leaves all of the old shop or nothing of it', async () => {
     const text = randomInput(63, 60)
     const input = await folder.write('orders.txt', text)
     const chance = chanceOf(63)

@@ -8,8 +8,9 @@ const status: ServiceStatus = {
   name: 'payments',
   place: '127.0.0.1:5432/shop_payments',
   lagError: null,
+  findings: [],
   horizon: { recognisedMs: 1, rememberedSince: null, exceededBy: [] },
-  outbox: { pending: 3, relays: [{ phase: 'owner', epoch: 1, tick: 9, published: 1_234, error: null }] },
+  outbox: { pending: 3, held: { keys: 0, messages: 0 }, relays: [{ phase: 'owner', epoch: 1, tick: 9, published: 1_234, error: null }] },
   groups: [
     {
       group: 'payments',
@@ -39,6 +40,8 @@ const status: ServiceStatus = {
         trouble: null,
       },
       splitKeys: [],
+      owner: null,
+      runbook: null,
     },
   ],
 }

@@ -52,7 +52,7 @@ export const brokenStores: readonly BrokenStore[] = [
     broken: {
       consumer: (store) => committing(store, async (end, row) => ({ ...end, position: { ...end.position, nextOffset: row.nextOffset } })),
     },
-    within: 500,
+    within: 1_000,
   },
   {
     without: 'the high water',
@@ -77,7 +77,19 @@ export const brokenStores: readonly BrokenStore[] = [
     without: 'the count of holds in the compare-and-set of a batch',
     broken: { consumer: (store) => committing(store, async (end, row) => ({ ...end, position: { ...end.position, holds: row.holds } })) },
     plan: muchRedriven,
+    within: 500,
+  },
+  {
+    without: 'a look whether one of the keys that ran was held',
+    broken: { consumer: (store) => committing(store, async (end) => ({ ...end, ran: [] })) },
+    plan: muchRedriven,
     within: 200,
+  },
+  {
+    without: 'the held keys that a commit tells of',
+    broken: { consumer: (store) => forgetful(store) },
+    plan: { ...muchRedriven, redrives: 6, crash: 0, freeze: 0, restarts: 0, outages: 0, deadly: 0, discards: 0, standstill: 0 },
+    within: 300,
   },
   {
     without: 'the head in what a retrier commits: whatever is the first goes',
@@ -154,6 +166,7 @@ function bound(store: MemoryConsumerStore): ConsumerStore {
     makePositions: (first) => store.makePositions(first),
     takeOver: (request) => store.takeOver(request),
     reload: (lane) => store.reload(lane),
+    catchUp: (lane, known, waiting) => store.catchUp(lane, known, waiting),
     advance: (partition, targets) => store.advance(partition, targets),
     replaceLanes: (partition, from, count, at) => store.replaceLanes(partition, from, count, at),
     begin: (lane) => store.begin(lane),
@@ -161,6 +174,24 @@ function bound(store: MemoryConsumerStore): ConsumerStore {
     giveBack: (partition, lanes) => store.giveBack(partition, lanes),
     parked: store.parked,
     forgetHandled: (retentionMs) => store.forgetHandled(retentionMs),
+  }
+}
+
+/** The store with commits that do not tell what was held meanwhile. */
+function forgetful(store: MemoryConsumerStore): ConsumerStore {
+  const { begin } = committing(store, async (end) => end)
+  return {
+    ...bound(store),
+    begin: async (lane) => {
+      const batch = await begin(lane)
+      return {
+        ...batch,
+        commit: async (end) => {
+          const done = await batch.commit(end)
+          return done.outcome === 'committed' ? { ...done, held: [] } : done
+        },
+      }
+    },
   }
 }
 
@@ -172,7 +203,7 @@ function retrying(store: MemoryConsumerStore, atEnd: (key: LeasedKey) => LeasedK
     begin: (key) => parked.begin(atEnd(key)),
     failed: (key, failure) => parked.failed(atEnd(key), failure),
     renew: (keys, leaseMs) => parked.renew(keys, leaseMs),
-    giveBack: (keys, afterMs) => parked.giveBack(keys, afterMs),
+    giveBack: (keys, how, afterMs) => parked.giveBack(keys, how, afterMs),
     refund: (partition, keys) => parked.refund(partition, keys),
     waiting: (group) => parked.waiting(group),
     splitKeys: (group) => parked.splitKeys(group),
@@ -265,7 +296,12 @@ function streaming(store: MemoryOutboxStore, change: (stream: RelayStream) => Pa
       ...change(stream),
     }
   }
-  return { append: (tx, messages) => store.append(tx, messages), pending: () => store.pending(), openStream }
+  return {
+    append: (tx, messages) => store.append(tx, messages),
+    pending: () => store.pending(),
+    heldBack: () => store.heldBack(),
+    openStream,
+  }
 }
 
 /** A message whose transaction commits after one with a higher number was published is never looked at. */

@@ -52,6 +52,16 @@ describe('the promises are kept', () => {
   })
 })
 
+test('the promises are kept where keys are held and released, too: nothing of them takes effect meanwhile', async () => {
+  let held = 0
+  for (let seed = 1; seed <= 60; seed++) {
+    const result = await simulate(seed, { plan: { holds: 3 } })
+    if (result.trace.some((line) => line.includes('holds k'))) held += 1
+    await requireKept(result)
+  }
+  expect(held).toBeGreaterThan(40)
+})
+
 test('a schedule that breaks a promise is shrunk to one with less trouble, which breaks one, too', async () => {
   const broken = brokenStores.find(({ without }) => without === 'the high water')!.broken
   let failed = await simulate(1, { broken })

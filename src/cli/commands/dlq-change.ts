@@ -1,7 +1,8 @@
-import type { LetterChange } from '../../dead-letter/index.ts'
+import type { DeadLetterManager, Letter } from '../../dead-letter/index.ts'
+import { actorFlags } from '../actor.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { requireYes } from '../connect.ts'
-import { actorFlags, audited, forEachLetter, found, idOf, idsOf, withLetters } from '../dead-letter/letter-desk.ts'
+import { forEachLetter, idOf, idsOf, withLetters } from '../dead-letter/letter-desk.ts'
 import { letterJson } from '../dead-letter/letter-text.ts'
 import { dangerFlags, databaseFlags } from '../flags.ts'
 
@@ -18,12 +19,9 @@ export const dlqAssignCommand: Command = {
     const { to } = context.flags
     const ids = idsOf(context, 'dlq assign')
     if (typeof to !== 'string' || to === '') throw new UsageError('dlq assign: say to whom, with --to NAME.')
-    return changeAll(
-      context,
-      ids,
-      { kind: 'assign', assignee: to === '-' ? null : to },
-      to === '-' ? 'Assigned to nobody' : `Assigned to ${to}`,
-    )
+    const assignee = to === '-' ? null : to
+    const done = assignee === null ? 'Assigned to nobody' : `Assigned to ${to}`
+    return changeAll(context, ids, 'assign', (letters, id, why) => letters.assign(id, assignee, why), done)
   },
 }
 
@@ -36,7 +34,7 @@ export const dlqCommentCommand: Command = {
   run: (context) => {
     const [id, text] = context.args
     if (context.args.length !== 2 || text!.trim() === '') throw new UsageError('dlq comment takes an id and a TEXT in quotes.')
-    return changeAll(context, [idOf(id!, 'dlq comment')], { kind: 'comment', text: text! }, 'Commented')
+    return changeAll(context, [idOf(id!, 'dlq comment')], 'comment', (letters, one, why) => letters.comment(one, text!, why), 'Commented')
   },
 }
 
@@ -46,7 +44,8 @@ export const dlqArchiveCommand: Command = {
   example: 'tidemark dlq archive 17 --reason "test data"',
   arguments: 'ID…',
   flags,
-  run: (context) => changeAll(context, idsOf(context, 'dlq archive'), { kind: 'archive' }, 'Archived'),
+  run: (context) =>
+    changeAll(context, idsOf(context, 'dlq archive'), 'archive', (letters, id, why) => letters.archive(id, why), 'Archived'),
 }
 
 export const dlqRestoreCommand: Command = {
@@ -55,7 +54,8 @@ export const dlqRestoreCommand: Command = {
   example: 'tidemark dlq restore 17',
   arguments: 'ID…',
   flags,
-  run: (context) => changeAll(context, idsOf(context, 'dlq restore'), { kind: 'restore' }, 'Restored'),
+  run: (context) =>
+    changeAll(context, idsOf(context, 'dlq restore'), 'restore', (letters, id, why) => letters.restore(id, why), 'Restored'),
 }
 
 export const dlqDiscardCommand: Command = {
@@ -68,22 +68,21 @@ export const dlqDiscardCommand: Command = {
     const ids = idsOf(context, 'dlq discard')
     if (context.flags['dry-run'] !== true)
       requireYes(context, `This gives up ${ids.length} message(s) for good: their consumer will never handle them.`)
-    return changeAll(context, ids, { kind: 'discard' }, 'Discarded')
+    return changeAll(context, ids, 'discard', (letters, id, why) => letters.discard(id, why), 'Discarded')
   },
 }
 
-function changeAll(context: CommandContext, ids: readonly number[], change: LetterChange, done: string): Promise<CommandResult> {
-  return withLetters(context, async (desk) => {
-    const { store, by } = desk
+type Change = (letters: DeadLetterManager, id: number, why: { readonly reason?: string }) => Promise<Letter>
+
+function changeAll(context: CommandContext, ids: readonly number[], verb: string, change: Change, done: string): Promise<CommandResult> {
+  return withLetters(context, async ({ manager, store, why }) => {
     if (context.flags['dry-run'] === true) {
-      const looked = await forEachLetter(ids, `Would be done (${change.kind})`, async (id) => {
+      const looked = await forEachLetter(ids, `Would be done (${verb})`, async (id) => {
         const letter = await store.get(id)
         return letter === null ? null : { id, state: letter.state, policy: letter.policy, group: letter.group }
       })
       return { ...looked, json: { dryRun: true, ...looked.json } }
     }
-    return forEachLetter(ids, done, async (id) => {
-      return audited(desk, change.kind, id, async () => letterJson(found(id, await store.change(id, change, by))))
-    })
+    return forEachLetter(ids, done, async (id) => letterJson(await change(manager, id, why)))
   })
 }

@@ -1,12 +1,12 @@
 import { readFile } from 'node:fs/promises'
-import { beyondHorizon, horizonExceeded } from '../../dead-letter/beyond-horizon.ts'
-import { type Letter, type LetterContent, type LetterDetail, editLetter, schemaProblem } from '../../dead-letter/index.ts'
+import { type LetterContent, type LetterDetail, schemaProblem } from '../../dead-letter/index.ts'
 import type { EventDefinition } from '../../message/event.ts'
 import type { Header } from '../../message/port.ts'
+import { actorFlags } from '../actor.ts'
 import { type Command, type CommandContext, UsageError } from '../command.ts'
 import { requireYes } from '../connect.ts'
 import { loadEvents } from '../dead-letter/event-definitions.ts'
-import { type LetterDesk, actorFlags, audited, found, oneIdOf, withLetters } from '../dead-letter/letter-desk.ts'
+import { found, oneIdOf, withLetters } from '../dead-letter/letter-desk.ts'
 import { letterJson } from '../dead-letter/letter-text.ts'
 import { dangerFlags, databaseFlags } from '../flags.ts'
 
@@ -31,8 +31,8 @@ export const dlqEditCommand: Command = {
     const id = oneIdOf(context, 'dlq edit')
     const content = await contentOf(context)
     const version = versionOf(context)
-    return withLetters(context, async (desk) => {
-      const letter = found(id, await desk.store.get(id))
+    return withLetters(context, async ({ manager, store, why }) => {
+      const letter = found(id, await store.get(id))
       const event = await eventOf(context, letter)
       if (context.flags['dry-run'] === true) {
         const problem = event === null ? null : await schemaProblem({ ...letter.record, ...content }, event)
@@ -41,33 +41,12 @@ export const dlqEditCommand: Command = {
       }
       requireYes(context, `This changes the message of the dead letter ${id}.`)
       const redrive = context.flags.redrive === true
-      const work = (): Promise<Letter> => audited(desk, 'edit', id, () => edit(desk, letter, content, event, version, redrive))
-      const edited = await (redrive ? redriven(context, desk, letter, work) : work())
+      const force = context.flags.force === true
+      const edited = await manager.edit(id, { ...why, event, content, version: version ?? letter.version, redrive, force })
       const done = edited.state === 'redriven' ? 'Edited and redriven' : 'Edited'
       return { json: { letter: letterJson(edited) }, text: `${done}: ${id}, version ${edited.version}` }
     })
   },
-}
-
-/** It is kept as a redrive, too, and asks what a redrive asks. */
-async function redriven(context: CommandContext, desk: LetterDesk, letter: LetterDetail, work: () => Promise<Letter>): Promise<Letter> {
-  const { store, horizon } = desk
-  const { id } = letter
-  if (context.flags.force !== true && (await beyondHorizon(store, [letter], horizon)).has(id)) throw horizonExceeded(id)
-  return audited(desk, 'redrive', id, work)
-}
-
-async function edit(
-  { store, by }: LetterDesk,
-  letter: LetterDetail,
-  content: LetterContent,
-  event: EventDefinition | null,
-  version: number | undefined,
-  redrive: boolean,
-): Promise<Letter> {
-  const options = { ...by, version: version ?? letter.version, redrive }
-  if (event !== null) return editLetter(store, letter.id, { ...options, event, content })
-  return found(letter.id, await store.edit(letter.id, content, options))
 }
 
 async function contentOf({ flags: { value, headers } }: CommandContext): Promise<LetterContent> {

@@ -2,9 +2,10 @@ import { EventEmitter, once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { finished } from 'node:stream/promises'
 import type { LetterFilter } from '../../dead-letter/index.ts'
+import { actorFlags } from '../actor.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { filterFlags, filterOf } from '../dead-letter/filter-flags.ts'
-import { type LetterDesk, actorFlags, withLetters } from '../dead-letter/letter-desk.ts'
+import { type LetterDesk, withLetters } from '../dead-letter/letter-desk.ts'
 import { detailJson } from '../dead-letter/letter-text.ts'
 import { databaseFlags } from '../flags.ts'
 
@@ -56,21 +57,11 @@ async function toFile(desk: LetterDesk, filter: LetterFilter, path: string): Pro
   }
 }
 
-/** The ids are taken at one moment; each letter is as it is when its turn comes. */
-async function exported({ store, audit, by }: LetterDesk, filter: LetterFilter, write: (line: string) => Promise<void>): Promise<number> {
-  const target = { type: 'dead-letter', id: null, details: { letters: (await store.count(filter)).count } }
-  // Before the first payload is shown.
-  await audit.record(
-    await audit.allow({ actor: { id: by.actor, roles: [] }, verb: 'dead-letter.export', target, reason: by.reason ?? null }),
-  )
+async function exported({ manager, why }: LetterDesk, filter: LetterFilter, write: (line: string) => Promise<void>): Promise<number> {
   let count = 0
-  for await (const page of store.select(filter, 100)) {
-    for (const { id } of page) {
-      const letter = await store.get(id)
-      if (letter === null) continue
-      await write(`${JSON.stringify(detailJson(letter, true))}\n`)
-      count += 1
-    }
+  for await (const { context: letter } of manager.export(filter, why)) {
+    await write(`${JSON.stringify(detailJson(letter, true))}\n`)
+    count += 1
   }
   return count
 }

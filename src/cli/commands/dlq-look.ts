@@ -1,8 +1,8 @@
-import { type LetterFilter, DeadLetterManager } from '../../dead-letter/index.ts'
-import { anyLetter } from '../../dead-letter/port.ts'
+import type { LetterPage } from '../../dead-letter/index.ts'
+import { actorFlags } from '../actor.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { filterFlags, filterOf } from '../dead-letter/filter-flags.ts'
-import { type LetterDesk, actorFlags, found, oneIdOf, withLetters } from '../dead-letter/letter-desk.ts'
+import { type LetterDesk, found, oneIdOf, withLetters } from '../dead-letter/letter-desk.ts'
 import { detailJson, detailText, keyText, letterJson, letterTable, short, shownBytes } from '../dead-letter/letter-text.ts'
 import { databaseFlags } from '../flags.ts'
 import { duration, table } from '../table.ts'
@@ -12,13 +12,13 @@ const recentMs = 300_000
 
 export const dlqStatsCommand: Command = {
   name: 'dlq stats',
-  summary: 'How many dead letters there are, by group, type and reason, and who owns them',
+  summary: 'How many dead letters there are, by group, type and reason, who owns them, and consumers without an owner',
   example: 'tidemark dlq stats',
   flags: { ...databaseFlags, 'fail-if-any': { type: 'boolean', help: 'Exit code 3 where there are any' } },
   run: (context) =>
     withLetters(context, async (desk) => {
       const now = Date.now()
-      const stats = await new DeadLetterManager({ store: async () => desk.store }).getDeadLetterStats()
+      const stats = await desk.manager.getDeadLetterStats()
       const contacts = new Map((await desk.alerts.contacts()).map((contact) => [contact.group, contact]))
       const groups = (await desk.store.byGroup(new Date(now - recentMs))).map(({ example, ...group }) => ({
         ...group,
@@ -26,7 +26,10 @@ export const dlqStatsCommand: Command = {
         runbook: contacts.get(group.group)?.runbook ?? null,
         newestId: example.id,
       }))
-      const findings = [...noOwner(groups), ...splitKeys(await desk.splitKeys())]
+      const counts = new Map(groups.map(({ group, count }) => [group, count]))
+      const known = [...new Set([...counts.keys(), ...contacts.keys(), ...(await desk.groups())])].sort()
+      const ownerless = known.filter((group) => (contacts.get(group)?.owner ?? null) === null)
+      const findings = [...noOwner(ownerless, counts), ...splitKeys(await desk.splitKeys())]
       const exitCode = context.flags['fail-if-any'] === true && stats.totalCount > 0 ? 3 : 0
       const rows = groups.map((one) => [
         one.group,
@@ -53,7 +56,8 @@ export const dlqListCommand: Command = {
   summary: 'Dead letters, newest first',
   example: 'tidemark dlq list --group billing --since 2h',
   flags: { ...databaseFlags, ...filterFlags, ...pageFlags(), 'fail-if-any': { type: 'boolean', help: 'Exit code 3 where there are any' } },
-  run: (context) => withLetters(context, (desk) => page(context, desk, filterOf(context.flags, Date.now()))),
+  run: (context) =>
+    withLetters(context, async ({ manager }) => page(context, await manager.list(filterOf(context.flags, Date.now()), pageIn(context)))),
 }
 
 export const dlqSearchCommand: Command = {
@@ -64,12 +68,10 @@ export const dlqSearchCommand: Command = {
   flags: { ...databaseFlags, ...filterFlags, ...pageFlags() },
   run: (context) => {
     if (context.args.length !== 1) throw new UsageError('dlq search takes one TEXT; put it in quotes.')
-    const filter: LetterFilter = {
-      ...anyLetter,
-      ...filterOf(context.flags, Date.now()),
-      text: context.args[0]!,
-    }
-    return withLetters(context, (desk) => page(context, desk, filter))
+    const [text] = context.args
+    return withLetters(context, async ({ manager }) =>
+      page(context, await manager.search(text!, filterOf(context.flags, Date.now()), pageIn(context))),
+    )
   },
 }
 
@@ -79,9 +81,9 @@ export const dlqGroupsCommand: Command = {
   example: 'tidemark dlq groups --since 1d',
   flags: { ...databaseFlags, ...filterFlags, limit: { type: 'string', value: 'N', help: 'At most so many (default: 50)' } },
   run: (context) =>
-    withLetters(context, async ({ store }) => {
+    withLetters(context, async ({ manager }) => {
       const now = Date.now()
-      const groups = await store.groups(filterOf(context.flags, now), limitOf(context))
+      const groups = await manager.groups(filterOf(context.flags, now), limitOf(context))
       const headings = ['letters', 'came back', 'last', 'group', 'type', 'error', 'thrown at', 'example', 'reason', 'fingerprint']
       const rows = groups.map((one) => [
         one.count,
@@ -107,13 +109,9 @@ export const dlqShowCommand: Command = {
   flags: { ...databaseFlags, ...actorFlags, payload: { type: 'boolean', help: 'Show the payload; who looked is kept in the audit log' } },
   run: (context) => {
     const id = oneIdOf(context, 'dlq show')
-    return withLetters(context, async ({ store, audit, by }) => {
-      const letter = found(id, await store.get(id))
+    return withLetters(context, async ({ manager, store, why }) => {
       const withPayload = context.flags.payload === true
-      if (withPayload) {
-        const target = { type: 'dead-letter', id: String(id), details: { group: letter.group } }
-        await audit.view({ id: by.actor, roles: [] }, target, by.reason ?? null)
-      }
+      const letter = found(id, withPayload ? ((await manager.get(id, why))?.context ?? null) : await store.get(id))
       return { json: { letter: detailJson(letter, withPayload) }, text: detailText(letter, withPayload) }
     })
   },
@@ -127,15 +125,14 @@ interface Finding {
   readonly remedy: string
 }
 
-function noOwner(groups: readonly { readonly group: string; readonly count: number; readonly owner: string | null }[]): readonly Finding[] {
-  return groups
-    .filter(({ owner }) => owner === null)
-    .map(({ group, count }) => ({
-      finding: 'no-owner',
-      group,
-      message: `${group} has ${count} dead letter(s) and no owner.`,
-      remedy: 'Give the consumer one, with the option owner.',
-    }))
+/** A finding before the first letter: then it is too late to ask whom it concerns. */
+function noOwner(groups: readonly string[], counts: ReadonlyMap<string, number>): readonly Finding[] {
+  return groups.map((group) => ({
+    finding: 'no-owner',
+    group,
+    message: counts.has(group) ? `${group} has ${counts.get(group)} dead letter(s) and no owner.` : `${group} has no owner.`,
+    remedy: 'Give the consumer one, with the option owner.',
+  }))
 }
 
 /** Whoever redrives or discards one of them must know of the other. */
@@ -157,9 +154,12 @@ function splitKeys(found: Awaited<ReturnType<LetterDesk['splitKeys']>>): readonl
   )
 }
 
-async function page(context: CommandContext, { store }: LetterDesk, filter: LetterFilter): Promise<CommandResult> {
+function pageIn(context: CommandContext): { readonly limit: number; readonly after?: string } {
   const { after } = context.flags
-  const { letters, next } = await store.list(filter, { limit: limitOf(context), ...(typeof after === 'string' ? { after } : {}) })
+  return { limit: limitOf(context), ...(typeof after === 'string' ? { after } : {}) }
+}
+
+function page(context: CommandContext, { letters, next }: LetterPage): CommandResult {
   if (next !== null) context.note(`There are more: --after ${JSON.stringify(next)}`)
   const exitCode = context.flags['fail-if-any'] === true && letters.length > 0 ? 3 : 0
   const text = letters.length === 0 ? 'No dead letters.' : letterTable(letters, Date.now())

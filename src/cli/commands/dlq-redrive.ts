@@ -1,15 +1,16 @@
 import { type SchemaProblem, redriveParams } from '../../dead-letter/index.ts'
 import type { Plan } from '../../operation/index.ts'
+import { actorFlags, askedBy } from '../actor.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { requireYes } from '../connect.ts'
 import { loadEvents } from '../dead-letter/event-definitions.ts'
 import { filterFlags, filterOf } from '../dead-letter/filter-flags.ts'
-import { actorFlags, idOf } from '../dead-letter/letter-desk.ts'
+import { idOf } from '../dead-letter/letter-desk.ts'
 import { dangerFlags, databaseFlags } from '../flags.ts'
-import { type OperationDesk, askedBy, withOperations } from '../operations.ts'
+import { type OperationDesk, withOperations } from '../operations.ts'
 import { paceFlags, paceIn } from '../pace-flags.ts'
 import { duration } from '../table.ts'
-import { goOn } from './op.ts'
+import { goOn, planFlag, planned } from './op.ts'
 
 // What is redriven is dead and not archived.
 const { state: _state, archived: _archived, ...chosen } = filterFlags
@@ -24,6 +25,7 @@ export const dlqRedriveCommand: Command = {
     ...chosen,
     ...paceFlags,
     ...dangerFlags,
+    ...planFlag,
     ...actorFlags,
     'max-redrives': { type: 'string', value: 'N', help: 'Leave letters alone that were redriven so often before (default: 3)' },
     force: { type: 'boolean', help: 'Redrive those, too' },
@@ -37,15 +39,19 @@ export const dlqRedriveCommand: Command = {
 }
 
 async function redrive(context: CommandContext, desk: OperationDesk): Promise<CommandResult> {
+  // What was typed wrong is wrong whatever the letters are.
   const params = paramsIn(context)
+  const start = { ...askedBy(context), settings: paceIn(context) }
   const plan = await desk.operations.preview('redrive', params, askedBy(context))
   const { flags } = context
   if (plan.count === 0 || flags['dry-run'] === true) {
     return { json: { dryRun: flags['dry-run'] === true, plan }, text: plan.count === 0 ? 'No dead letters like that.' : planText(plan) }
   }
   context.note(planText(plan))
+  const stored = await planned(context, desk, () => desk.operations.plan('redrive', params, start))
+  if (stored !== null) return stored
   requireYes(context, `This redrives ${plan.count} letter(s).`)
-  const { id } = await desk.operations.start('redrive', params, { ...askedBy(context), settings: paceIn(context) })
+  const { id } = await desk.operations.start('redrive', params, start)
   context.note(`operation ${id}`)
   return goOn(context, desk, id)
 }

@@ -1,13 +1,14 @@
 import type { Plan } from '../../operation/index.ts'
 import { aggregateTypeOf, topicOf } from '../../message/topic.ts'
+import { actorFlags, askedBy } from '../actor.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
 import { requireYes } from '../connect.ts'
-import { actorFlags } from '../dead-letter/letter-desk.ts'
 import { dangerFlags, databaseFlags } from '../flags.ts'
 import { inForeground } from '../foreground.ts'
-import { type OperationDesk, askedBy, withOperations } from '../operations.ts'
+import { type OperationDesk, withOperations } from '../operations.ts'
 import { brokerFlags } from '../relay-broker.ts'
 import { table } from '../table.ts'
+import { planFlag, planned } from './op.ts'
 
 export const eraseCommand: Command = {
   name: 'erase',
@@ -17,8 +18,14 @@ export const eraseCommand: Command = {
     ...databaseFlags,
     ...brokerFlags,
     ...dangerFlags,
+    ...planFlag,
     ...actorFlags,
     key: { type: 'string', value: 'TYPE/KEY', help: 'Aggregate type, or topic, and key: the type ends at the first slash' },
+    topics: {
+      type: 'string',
+      value: 'TOPIC,…',
+      help: 'Further topics that its messages stand in, such as retry topics with names of their own',
+    },
   },
   run: (context) => withOperations(context, (desk) => erase(context, desk)),
 }
@@ -28,10 +35,12 @@ async function erase(context: CommandContext, desk: OperationDesk): Promise<Comm
   const plan = await desk.operations.preview('erase', params, askedBy(context))
   if (context.flags['dry-run'] === true) return { json: { dryRun: true, plan }, text: planText(plan) }
   context.note(planText(plan))
-  requireYes(context, `This erases the content of ${plan.count} message(s) for good.`)
   // Each store is tried, whatever becomes of the others.
-  const settings = { canary: [1], maxFailures: 1 }
-  const { id } = await desk.operations.start('erase', params, { ...askedBy(context), settings })
+  const start = { ...askedBy(context), settings: { canary: [1], maxFailures: 1 } }
+  const stored = await planned(context, desk, () => desk.operations.plan('erase', params, start))
+  if (stored !== null) return stored
+  requireYes(context, `This erases the content of ${plan.count} message(s) for good.`)
+  const { id } = await desk.operations.start('erase', params, start)
   const result = await inForeground(context, desk, id, { onInterrupt: 'pause', work: true })
   const items = await desk.operations.items(id)
   const rows = items.map(({ data, outcome, reason }) => [String(data['store']), outcome, reason])
@@ -52,7 +61,9 @@ function keyIn({ flags }: CommandContext): { readonly aggregateType: string; rea
   }
   const [type, key] = [text.slice(0, slash), text.slice(slash + 1)]
   const aggregateType = aggregateTypeOf(type)
-  return { aggregateType, topics: [...new Set([type, topicOf(aggregateType)])], key }
+  const more = typeof flags.topics === 'string' ? flags.topics.split(',').map((topic) => topic.trim()) : []
+  if (more.includes('')) throw new UsageError(`--topics takes names with commas between; got ${JSON.stringify(flags.topics)}.`)
+  return { aggregateType, topics: [...new Set([type, topicOf(aggregateType), ...more])], key }
 }
 
 interface StoreCount {

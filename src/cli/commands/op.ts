@@ -1,10 +1,11 @@
-import { type ItemOutcome, type Operation, type OperationState } from '../../operation/index.ts'
+import { type ItemOutcome, type Operation, type OperationKind, type OperationState, Operations } from '../../operation/index.ts'
+import { actorFlags, askedBy } from '../actor.ts'
 import { type Command, type CommandContext, type CommandResult, UsageError } from '../command.ts'
-import { actorFlags } from '../dead-letter/letter-desk.ts'
-import { databaseFlags } from '../flags.ts'
+import { requireYes } from '../connect.ts'
+import { dangerFlags, databaseFlags } from '../flags.ts'
 import { inForeground } from '../foreground.ts'
 import { operationTable, operationText, progressLine } from '../operation-text.ts'
-import { type OperationDesk, askedBy, withOperations } from '../operations.ts'
+import { type OperationDesk, withOperations } from '../operations.ts'
 import { brokerFlags } from '../relay-broker.ts'
 import { table } from '../table.ts'
 
@@ -50,6 +51,64 @@ export const opShowCommand: Command = {
       const list = rows.length === 0 ? [] : ['', table(['item', 'outcome', 'what', 'reason'], rows)]
       return { json: { operation, items }, text: [operationText(operation), ...list].join('\n') }
     }),
+}
+
+export const opConfirmCommand: Command = {
+  name: 'op confirm',
+  summary: 'Let an operation begin that was planned, after a look at what it would do',
+  example: 'tidemark op confirm 0199a5c2-7f6e-7a11-9d55-0d8a3f1c2b4e --reason "seen by two" --yes',
+  arguments: 'OPERATION',
+  flags: {
+    ...databaseFlags,
+    ...brokerFlags,
+    ...dangerFlags,
+    ...actorFlags,
+    detach: { type: 'boolean', help: 'Leave the work to the processes of the service' },
+  },
+  run: (context) =>
+    withOperations(context, async (desk) => {
+      const operation = await desk.operations.get(idIn(context))
+      const { id, kind, planned } = operation
+      const plan = [
+        operationText(operation),
+        ...Object.entries(planned.summary).map(([name, value]) => `${name}: ${JSON.stringify(value)}`),
+      ]
+      if (context.flags['dry-run'] === true) return { json: { dryRun: true, operation }, text: plan.join('\n') }
+      context.note(plan.join('\n'))
+      requireYes(context, `This begins the ${kind} of ${planned.count} item(s), planned by ${operation.actor.id}.`)
+      await operationsOf(context, desk, operation).confirm(id, askedBy(context))
+      return goOn(context, desk, id)
+    }),
+}
+
+/** A kind of the service's own may be confirmed here, and is worked on by the service alone. */
+function operationsOf({ flags }: CommandContext, { operations, store, audit, kinds }: OperationDesk, { kind }: Operation): Operations {
+  if (kinds.some(({ name }) => name === kind)) return operations
+  if (flags.detach !== true)
+    throw new UsageError(
+      `op confirm: the command line cannot work on a ${kind}; pass --detach to leave that to the processes of the service.`,
+    )
+  const elsewhere = (): never => {
+    throw new UsageError(`The command line does not know the kind ${kind}.`)
+  }
+  const foreign: OperationKind = { name: kind, effect: 'idempotent', plan: elsewhere, freeze: elsewhere, step: elsewhere }
+  return new Operations({ store, kinds: [foreign], audit })
+}
+
+/** Stores what was planned, for somebody to confirm. */
+export async function planned(
+  { flags }: CommandContext,
+  { operations }: OperationDesk,
+  plan: () => Promise<Operation>,
+): Promise<CommandResult | null> {
+  if (flags.plan !== true) return null
+  const { id } = await plan()
+  const operation = await operations.get(id)
+  return { json: { operation }, text: `${operationText(operation)}\nNothing is done yet. Let it begin: tidemark op confirm ${id} --yes` }
+}
+
+export const planFlag: Command['flags'] = {
+  plan: { type: 'boolean', help: 'Only store it, for somebody to look at and begin with: tidemark op confirm' },
 }
 
 export const opPauseCommand: Command = change('pause', {

@@ -1,5 +1,9 @@
+import type { PostgresDatabase } from '../../drivers/postgres/database.ts'
 import { PostgresOutboxOperations } from '../../drivers/postgres/postgres-outbox-operations.ts'
+import { PostgresOperationStore } from '../../drivers/postgres/postgres-operation-store.ts'
+import { type Action, Audit, type AuditEntry } from '../../operation/index.ts'
 import type { KeyRef } from '../../outbox/index.ts'
+import { actorFlags, askedBy } from '../actor.ts'
 import { type Command, type CommandContext, NotFoundError, UsageError } from '../command.ts'
 import { requireYes, schemaOf, withDatabase } from '../connect.ts'
 import { dangerFlags, databaseFlags } from '../flags.ts'
@@ -29,7 +33,7 @@ export const outboxReleaseCommand: Command = {
   summary: 'Send what was held back of these keys, in order and before anything newer of them',
   example: 'tidemark outbox release order/o-1',
   arguments: 'TYPE/KEY…',
-  flags: { ...databaseFlags, ...dangerFlags, all: { type: 'boolean', help: 'Every parked key' } },
+  flags: { ...databaseFlags, ...dangerFlags, ...actorFlags, all: { type: 'boolean', help: 'Every parked key' } },
   run: (context) =>
     withDatabase(context, async (database) => {
       const outbox = operations(context, database)
@@ -37,7 +41,9 @@ export const outboxReleaseCommand: Command = {
       if (context.flags['dry-run'] === true)
         return { json: { dryRun: true, released: asked.map(plain) }, text: list('Would release', asked) }
       if (context.flags.all === true) requireYes(context, `This releases ${asked.length} key(s).`)
-      const released = await outbox.release(asked)
+      const lines = new Map<string, AuditEntry>()
+      for (const key of asked) lines.set(nameOf(key), await audit(context, database).allow(actionOn(context, 'release', key)))
+      const released = await outbox.release(asked, { audit: (key) => lines.get(nameOf(key))! })
       const missing = asked.filter((key) => !released.some((done) => nameOf(done) === nameOf(key)))
       if (released.length === 0 && missing.length > 0) throw new NotFoundError(list('Not parked, or being released already', missing))
       // Some of several: what was done stands, and the exit code says that it is not all.
@@ -58,9 +64,8 @@ export const outboxDiscardCommand: Command = {
   flags: {
     ...databaseFlags,
     ...dangerFlags,
+    ...actorFlags,
     all: { type: 'boolean', help: 'Every held message of the key, not the refused one alone' },
-    reason: { type: 'string', value: 'TEXT', help: 'Kept with the record of it' },
-    actor: { type: 'string', value: 'NAME', help: 'Who decides it (default: the user running this)' },
   },
   run: (context) =>
     withDatabase(context, async (database) => {
@@ -74,18 +79,25 @@ export const outboxDiscardCommand: Command = {
       if (context.flags['dry-run'] === true)
         return { json: { dryRun: true, key: plain(key), discarded: count }, text: `Would discard ${count} message(s) of ${nameOf(key)}.` }
       requireYes(context, `This discards ${count} message(s) of ${nameOf(key)} for good.`)
-      const { reason, actor = context.io.user } = context.flags
-      const discarded = await outbox.discard(key, { actor: String(actor), all, ...(typeof reason === 'string' ? { reason } : {}) })
+      const { actor, ...why } = askedBy(context)
+      const discarded = await audit(context, database).within(actionOn(context, 'discard', key), (line) =>
+        outbox.discard(key, { actor: actor.id, ...why, all, audit: line }),
+      )
       if (discarded === 0) throw new NotFoundError(`${nameOf(key)} is being released already; nothing was discarded.`)
       return { json: { key: plain(key), discarded }, text: `Discarded ${discarded} message(s) of ${nameOf(key)}.` }
     }),
 }
 
-function operations(
-  context: CommandContext,
-  database: ConstructorParameters<typeof PostgresOutboxOperations>[0]['database'],
-): PostgresOutboxOperations {
+function operations(context: CommandContext, database: PostgresDatabase): PostgresOutboxOperations {
   return new PostgresOutboxOperations({ database, schema: schemaOf(context) })
+}
+
+function audit(context: CommandContext, database: PostgresDatabase): Audit {
+  return new Audit({ store: new PostgresOperationStore({ database, schema: schemaOf(context) }), origin: 'cli' })
+}
+
+function actionOn(context: CommandContext, verb: 'release' | 'discard', key: KeyRef): Action {
+  return { ...askedBy(context), verb: `outbox.${verb}`, target: { type: 'outbox-key', id: nameOf(key) } }
 }
 
 async function askedKeys({ args, flags }: CommandContext, parked: () => Promise<readonly KeyRef[]>): Promise<readonly KeyRef[]> {

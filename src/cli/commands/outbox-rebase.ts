@@ -1,5 +1,8 @@
 import { PostgresOutboxOperations } from '../../drivers/postgres/postgres-outbox-operations.ts'
-import { rebase } from '../../outbox/index.ts'
+import { PostgresOperationStore } from '../../drivers/postgres/postgres-operation-store.ts'
+import { Audit } from '../../operation/index.ts'
+import { type RebaseReport, rebase } from '../../outbox/index.ts'
+import { actorFlags, askedBy } from '../actor.ts'
 import type { Command } from '../command.ts'
 import { requireYes, schemaOf, withDatabase } from '../connect.ts'
 import { dangerFlags, databaseFlags } from '../flags.ts'
@@ -13,6 +16,7 @@ export const outboxRebaseCommand: Command = {
     ...databaseFlags,
     ...dangerFlags,
     ...brokerFlags,
+    ...actorFlags,
     'from-dump': { type: 'boolean', help: 'The rows come from pg_dump; no writer may run meanwhile' },
   },
   run: (context) =>
@@ -23,7 +27,10 @@ export const outboxRebaseCommand: Command = {
         const dryRun = flags['dry-run'] === true
         if (!dryRun) requireYes(context, 'No relay and no other copy of this database may run from here on.')
         const outbox = new PostgresOutboxOperations({ database, schema: schemaOf(context) })
-        const report = await rebase({ outbox, broker, dryRun, fromDump: flags['from-dump'] === true })
+        const work = (): Promise<RebaseReport> => rebase({ outbox, broker, dryRun, fromDump: flags['from-dump'] === true })
+        const audit = new Audit({ store: new PostgresOperationStore({ database, schema: schemaOf(context) }), origin: 'cli' })
+        const action = { ...askedBy(context), verb: 'outbox.rebase', target: { type: 'outbox', id: null } }
+        const report = dryRun ? await work() : await audit.act(action, work, ({ onTheWire }) => ({ onTheWire }))
         const what = `${report.onTheWire} message(s) of ${report.sourceEpoch} on the wire that this database does not know as published`
         return {
           json: { dryRun, ...report },

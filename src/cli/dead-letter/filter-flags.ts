@@ -1,4 +1,5 @@
 import type { LetterFilter, LetterState } from '../../dead-letter/index.ts'
+import { timeOf } from '../time-flag.ts'
 import { letterStates } from '../../dead-letter/letter.ts'
 import { type FlagSpec, type Flags, UsageError } from '../command.ts'
 
@@ -26,6 +27,7 @@ export const filterFlags: Readonly<Record<string, FlagSpec>> = {
 export function filterOf(flags: Flags, now: number): LetterFilter {
   const { assignee, text } = flags
   return {
+    ...diedIn(flags, now),
     ...listed('groups', flags.group),
     ...listed('types', flags.type),
     ...listed('errorClasses', flags.class),
@@ -38,11 +40,19 @@ export function filterOf(flags: Flags, now: number): LetterFilter {
     ...(typeof text === 'string' ? { text } : {}),
     ...(flags['in-payload'] === true ? { inPayload: true } : {}),
     ...(typeof flags.header === 'string' ? { headers: headerOf(flags.header) } : {}),
-    ...(typeof flags.since === 'string' ? { diedFrom: timeOf('since', flags.since, now) } : {}),
-    ...(typeof flags.before === 'string' ? { diedBefore: timeOf('before', flags.before, now) } : {}),
     ...(typeof flags.state === 'string' ? { states: statesOf(flags.state) } : {}),
     ...(flags.archived === true ? { archived: true } : {}),
   }
+}
+
+function diedIn({ since, before }: Flags, now: number): LetterFilter {
+  const diedFrom = typeof since === 'string' ? timeOf('since', since, now) : undefined
+  const diedBefore = typeof before === 'string' ? timeOf('before', before, now) : undefined
+  if (diedFrom !== undefined && diedBefore !== undefined && diedFrom >= diedBefore)
+    throw new UsageError(
+      `Nothing has died since ${diedFrom.toISOString()} and before ${diedBefore.toISOString()}: --since takes the earlier time, such as --since 5h --before 2h.`,
+    )
+  return { ...(diedFrom === undefined ? {} : { diedFrom }), ...(diedBefore === undefined ? {} : { diedBefore }) }
 }
 
 type ListName = 'groups' | 'types' | 'errorClasses' | 'fingerprints' | 'topics' | 'messageIds' | 'handlers'
@@ -65,16 +75,4 @@ function headerOf(flag: string): Readonly<Record<string, string>> {
   const equals = flag.indexOf('=')
   if (equals < 1) throw new UsageError(`--header: expected NAME=VALUE, got ${JSON.stringify(flag)}.`)
   return { [flag.slice(0, equals)]: flag.slice(equals + 1) }
-}
-
-const unitMs: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
-
-function timeOf(name: string, flag: string, now: number): Date {
-  const [, count, unit] = /^(\d+)([smhd])$/.exec(flag) ?? []
-  if (count !== undefined && unit !== undefined) return new Date(now - Number(count) * unitMs[unit]!)
-  const time = /^\d{4}-\d\d-\d\d/.test(flag) ? new Date(flag) : new Date(Number.NaN)
-  if (!Number.isNaN(time.getTime())) return time
-  throw new UsageError(
-    `--${name}: expected a time such as 2026-01-31T12:00Z, or 90m, 12h, 7d for so long ago; got ${JSON.stringify(flag)}.`,
-  )
 }

@@ -1,5 +1,5 @@
 import type { SplitKeys } from '../../consumer/index.ts'
-import type { AlertStore, DeadLetterStore, RedriveHorizon } from '../../dead-letter/index.ts'
+import { type AlertStore, DeadLetterManager, type DeadLetterStore } from '../../dead-letter/index.ts'
 import { PostgresAlertStore } from '../../drivers/postgres/postgres-alert-store.ts'
 import type { PostgresDatabase } from '../../drivers/postgres/database.ts'
 import { PostgresConsumerStore } from '../../drivers/postgres/postgres-consumer-store.ts'
@@ -8,53 +8,51 @@ import { PostgresInboxStore, readingGroups } from '../../drivers/postgres/postgr
 import { PostgresOperationStore } from '../../drivers/postgres/postgres-operation-store.ts'
 import { TidemarkError } from '../../errors.ts'
 import { Audit } from '../../operation/index.ts'
-import { type CommandContext, type CommandResult, type FlagSpec, NotFoundError, UsageError } from '../command.ts'
+import { actorOf } from '../actor.ts'
+import { type CommandContext, type CommandResult, NotFoundError, UsageError } from '../command.ts'
 import { schemaOf, withDatabase } from '../connect.ts'
-
-/** Flags of commands that are kept with a name. */
-export const actorFlags: Readonly<Record<string, FlagSpec>> = {
-  actor: { type: 'string', value: 'NAME', help: 'Who does it (default: the user running this)' },
-  reason: { type: 'string', value: 'TEXT', help: 'Why; kept with it' },
-}
 
 /** What the commands on dead letters work with. */
 export interface LetterDesk {
+  /** In the name of who runs this. */
+  readonly manager: DeadLetterManager
+  /** For looks that a manager would ask about. */
   readonly store: DeadLetterStore
   readonly alerts: AlertStore
-  readonly audit: Audit
-  readonly horizon: RedriveHorizon
+  /** Consumer groups that have positions or were started. */
+  groups(): Promise<readonly string[]>
   /** Keys that wait in several partitions, by group. */
   splitKeys(): Promise<readonly (readonly [group: string, topics: readonly SplitKeys[]])[]>
-  /** Who does it, and why, as the changes of the store take it. */
-  readonly by: { readonly actor: string; readonly reason?: string }
+  /** Why, as the manager's methods take it. */
+  readonly why: { readonly reason?: string }
 }
 
 export function withLetters<T>(context: CommandContext, work: (desk: LetterDesk) => Promise<T>): Promise<T> {
   const schema = schemaOf(context)
-  const { actor, reason } = context.flags
-  const by = { actor: typeof actor === 'string' ? actor : context.io.user, ...(typeof reason === 'string' ? { reason } : {}) }
-  return withDatabase(context, (database) =>
-    work({
-      store: new PostgresDeadLetterStore({ database, schema }),
-      alerts: new PostgresAlertStore({ database, schema }),
+  const { reason } = context.flags
+  return withDatabase(context, (database) => {
+    const store = new PostgresDeadLetterStore({ database, schema })
+    const manager = new DeadLetterManager({
+      store: () => Promise.resolve(store),
+      actor: actorOf(context),
       audit: new Audit({ store: new PostgresOperationStore({ database, schema }), origin: 'cli' }),
       horizon: { inbox: () => Promise.resolve(new PostgresInboxStore({ database, schema })) },
+    })
+    return work({
+      manager,
+      store,
+      alerts: new PostgresAlertStore({ database, schema }),
+      groups: () => readingGroups(database, schema),
       splitKeys: () => splitKeysOf(database, schema),
-      by,
-    }),
-  )
+      why: typeof reason === 'string' ? { reason } : {},
+    })
+  })
 }
 
 async function splitKeysOf(database: PostgresDatabase, schema: string): ReturnType<LetterDesk['splitKeys']> {
   const { parked } = new PostgresConsumerStore({ database, schema })
   const groups = await readingGroups(database, schema)
   return Promise.all(groups.map(async (group) => [group, await parked.splitKeys(group)] as const))
-}
-
-/** Does something that belongs into the audit log. */
-export function audited<T>({ audit, by }: LetterDesk, verb: string, id: number | null, work: () => Promise<T>): Promise<T> {
-  const target = { type: 'dead-letter', id: id === null ? null : String(id) }
-  return audit.act({ actor: { id: by.actor, roles: [] }, verb: `dead-letter.${verb}`, target, reason: by.reason ?? null }, work)
 }
 
 /** Ids of letters, at least one. */
@@ -95,10 +93,11 @@ export async function forEachLetter(
     try {
       succeeded.push(found(id, await work(id)))
     } catch (error) {
+      const isMissing = error instanceof NotFoundError || TidemarkError.is(error, 'DEAD_LETTER_UNKNOWN')
       // Anything else would be the same for the others.
-      if (!(error instanceof NotFoundError) && !TidemarkError.is(error, 'DEAD_LETTER_CONFLICT')) throw error
+      if (!isMissing && !TidemarkError.is(error, 'DEAD_LETTER_CONFLICT')) throw error
       first ??= error
-      failed.push({ id, code: error instanceof NotFoundError ? 'NOT_FOUND' : 'DEAD_LETTER_CONFLICT', message: error.message })
+      failed.push({ id, code: isMissing ? 'NOT_FOUND' : 'DEAD_LETTER_CONFLICT', message: error.message })
     }
   }
   if (succeeded.length === 0 && first !== null) throw first

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { TidemarkError } from '../../errors.ts'
 import type { Case } from '../case.ts'
-import { type DeadLetterStoreFixture, Owner, actor, isRefused, letterAt, offsets, outcomes, record } from './fixture.ts'
+import { type DeadLetterStoreFixture, Owner, actor, auditLine, isRefused, letterAt, offsets, outcomes, record } from './fixture.ts'
 
 export const changeCases: readonly Case<DeadLetterStoreFixture>[] = [
   {
@@ -42,6 +42,32 @@ export const changeCases: readonly Case<DeadLetterStoreFixture>[] = [
           [1, true],
         ],
       )
+    },
+  },
+  {
+    name: 'lines of the audit log come with the change, and with none where nothing changes',
+    async run(fixture) {
+      const { store, group, audit } = fixture
+      const owner = await Owner.of(fixture)
+      for (const key of ['a', 'b', 'c']) await owner.bury(key)
+      const ids = await Promise.all([0, 1, 2].map(async (offset) => (await letterAt(fixture, offset)).id))
+      const by = (...verbs: readonly string[]): { actor: string; audit: ReturnType<typeof auditLine>[] } => ({
+        actor,
+        audit: verbs.map((verb) => auditLine(group, verb)),
+      })
+      const verbs = async (): Promise<readonly string[]> =>
+        (await audit.listAudit({ target: { type: group } })).map(({ verb }) => verb).toReversed()
+      await store.change(ids[0]!, { kind: 'comment', text: 'seen' }, by('comment'))
+      await store.change(ids[0]!, { kind: 'discard' }, by('discard'))
+      await store.redrive([{ id: ids[1]! }], by('redrive'))
+      await store.edit(ids[2]!, { value: Buffer.from('one') }, by('edit'))
+      await store.edit(ids[2]!, { value: Buffer.from('two') }, { ...by('edit', 'redrive'), redrive: true })
+      const all = ['comment', 'discard', 'redrive', 'edit', 'edit', 'redrive']
+      assert.deepEqual(await verbs(), all)
+      await isRefused(store.change(ids[0]!, { kind: 'discard' }, by('discard')))
+      await isRefused(store.edit(ids[2]!, { value: null }, { ...by('edit'), redrive: true }))
+      assert.deepEqual(outcomes(await store.redrive([{ id: ids[1]! }], by('redrive'))), ['not-dead'])
+      assert.deepEqual(await verbs(), all)
     },
   },
   {

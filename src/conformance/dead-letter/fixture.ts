@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
+import type { KeyHolds } from '../../consumer/index.ts'
 import type { BatchEnd, ConsumerStore, DeadLetter, LanePosition, PartitionRef } from '../../consumer/port.ts'
 import type { DeadLetterStore, Letter, RedriveOutcome } from '../../dead-letter/index.ts'
 import { TidemarkError } from '../../errors.ts'
 import type { LogRecord } from '../../message/port.ts'
+import type { AuditEntry, AuditStore } from '../../operation/index.ts'
 
 /** A message of a parked key. */
 export interface WaitingMessage {
@@ -15,6 +17,9 @@ export interface WaitingMessage {
 export interface DeadLetterStoreFixture {
   readonly store: DeadLetterStore
   readonly consumer: ConsumerStore
+  readonly holds: KeyHolds
+  /** The log that lines of changes go to. */
+  readonly audit: Pick<AuditStore, 'listAudit'>
   /** A group that nobody else uses. */
   readonly group: string
   /** What waits behind parked keys, by offset. */
@@ -23,11 +28,19 @@ export interface DeadLetterStoreFixture {
 
 export const actor = 'operator'
 
+/** A line about letters of a group. */
+export function auditLine(group: string, verb: string): AuditEntry {
+  const who = { actor: { id: actor, roles: ['operator'] }, reason: null, origin: 'api', host: 'here' } as const
+  return { ...who, verb, target: { type: group, id: null }, outcome: 'done', details: {} }
+}
+
 /** A partition with one lane, and what its owner knows. */
 export class Owner {
   readonly partition: PartitionRef
   readonly #consumer: ConsumerStore
   position: LanePosition
+  /** What the last batch was told of keys held by others. */
+  held: readonly string[] = []
 
   private constructor(consumer: ConsumerStore, partition: PartitionRef, position: LanePosition) {
     this.#consumer = consumer
@@ -43,30 +56,49 @@ export class Owner {
     return new Owner(consumer, partition, taken.lanes[0]!)
   }
 
-  /** Commits a batch of one message: dead, or queued behind its key. */
-  async take(end: Partial<Pick<BatchEnd, 'deadLetters' | 'queue'>>): Promise<string> {
+  /** Commits a batch of one message: dead, queued behind its key, or one that ran. */
+  async take(end: Partial<Pick<BatchEnd, 'deadLetters' | 'queue' | 'ran'>>): Promise<string> {
     const batch = await this.#consumer.begin({ ...this.partition, lane: this.position.lane })
     const { nextOffset, highWater } = this.position
     const base = { position: this.position, nextOffset: nextOffset + 1, leaderEpoch: null, highWater, handled: [], publish: [] }
     const bounds = { bytesPerKey: 1_000_000, bytesPerPartition: 1_000_000 }
-    const done = await batch.commit({ ...base, queue: [], park: [], deadLetters: [], bounds, inFlight: 1, ...end })
+    const done = await batch.commit({ ...base, queue: [], park: [], deadLetters: [], bounds, inFlight: 1, ran: [], ...end })
     await batch.rollBack()
-    if (done.outcome === 'committed') this.position = done.position
+    if (done.outcome === 'committed') {
+      this.position = done.position
+      this.held = done.held.map(textOf)
+    }
     return done.outcome
   }
 
   bury(key: string | null, rest: Partial<DeadLetter> = {}, value?: string): Promise<string> {
-    return this.take({ deadLetters: [letter(this.#record(key, value), rest)] })
+    return this.take({ deadLetters: [letter(this.#record(key, value), rest)], ran: key === null ? [] : [Buffer.from(key)] })
+  }
+
+  /** A message of each key ran. */
+  run(...keys: readonly string[]): Promise<string> {
+    return this.take({ ran: keys.map((key) => Buffer.from(key)) })
   }
 
   queue(key: string): Promise<string> {
     return this.take({ queue: [this.#record(key)] })
   }
 
+  /** What others have done with keys of the lane, `waiting` being what the owner takes to wait; `null`: that is not all there is. */
+  async catchUp(
+    waiting: readonly string[] = [],
+  ): Promise<{ readonly held: readonly string[]; readonly released: readonly string[] } | null> {
+    const asked = waiting.map((key) => Buffer.from(key).toString('base64'))
+    const news = await this.#consumer.catchUp({ ...this.partition, lane: this.position.lane }, this.position, asked)
+    if (news === null) return null
+    this.position = news.position
+    return { held: news.held.map(textOf), released: news.released.map(textOf) }
+  }
+
   async reload(): Promise<readonly string[]> {
     const found = await this.#consumer.reload({ ...this.partition, lane: this.position.lane })
     this.position = found!.position
-    return found!.parkedKeys.map((key) => Buffer.from(key, 'base64').toString())
+    return found!.parkedKeys.map(textOf)
   }
 
   #record(key: string | null, value = '{"n":1}'): LogRecord {
@@ -80,6 +112,11 @@ export class Owner {
     ]
     return { topic: 'things', partition: 0, offset, timestamp: 1_750_000_000_123, key: bytes, value: Buffer.from(value), headers }
   }
+}
+
+/** Of a key in base64. */
+export function textOf(key: string): string {
+  return Buffer.from(key, 'base64').toString()
 }
 
 function letter(of: LogRecord, rest: Partial<DeadLetter>): DeadLetter {

@@ -148,6 +148,28 @@ export const lookCases: readonly Case<DeadLetterStoreFixture>[] = [
       assert.ok(stats.oldestFailure instanceof Date)
       const [own] = (await fixture.store.byGroup(new Date(0))).filter(({ group }) => group === fixture.group)
       assert.deepEqual([own?.count, own?.recent, own?.example.messageId], [3, 3, 'id-2'])
+      assert.deepEqual([...own!.kinds].sort(), groups.map(({ fingerprint }) => fingerprint).sort())
+      assert.equal(groups[0]!.example.messageId, 'id-1')
+    },
+  },
+  {
+    name: 'a letter that died in a retry topic is found by that topic and by the one it was first in',
+    async run(fixture) {
+      const owner = await Owner.of(fixture, 'things.retry.1')
+      const first = [
+        ['tidemark-original-topic', 'things'],
+        ['tidemark-original-partition', '3'],
+        ['tidemark-original-offset', '5'],
+        ['tidemark-original-timestamp', '1750000000000'],
+      ] as const
+      const place = { topic: 'things.retry.1', partition: 0, offset: 0, timestamp: 1_750_000_000_123 }
+      await owner.bury('k', { record: { ...place, key: Buffer.from('k'), value: null, headers: first } })
+      const found = async (...topics: readonly string[]): Promise<number> =>
+        (await fixture.store.list({ groups: [fixture.group], topics })).letters.length
+      assert.deepEqual(
+        [await found('things'), await found('things.retry.1'), await found('other', 'things'), await found('thing'), await found('other')],
+        [1, 1, 1, 0, 0],
+      )
     },
   },
   {

@@ -31,14 +31,14 @@ export const redriveCases: readonly Case<DeadLetterStoreFixture>[] = [
     },
   },
   {
-    name: 'a redrive of a letter that was skipped parks its key again, and no batch that does not know of it commits',
+    name: 'a redrive of a letter that was skipped parks its key again, and no batch that ran a later message of the key commits',
     async run(fixture) {
       const owner = await Owner.of(fixture)
       await owner.bury('k', { policy: 'skip' })
       const { id } = await letterAt(fixture, 0)
       assert.deepEqual(outcomes(await fixture.store.redrive([{ id }], { actor })), ['redriven'])
-      assert.equal(await owner.take({}), 'moved')
-      assert.deepEqual(await owner.reload(), ['k'])
+      assert.equal(await owner.run('other', 'k'), 'moved')
+      assert.deepEqual(await owner.catchUp(), { held: ['k'], released: [] })
       assert.equal(await owner.queue('k'), 'committed')
       assert.deepEqual(
         (await fixture.waiting(owner.partition)).map(({ offset }) => offset),
@@ -59,21 +59,74 @@ export const redriveCases: readonly Case<DeadLetterStoreFixture>[] = [
     },
   },
   {
-    name: 'several letters of a key go together; letters of different keys are refused',
+    name: 'a batch that ran none of the keys that were held meanwhile commits, and is told of them',
     async run(fixture) {
       const owner = await Owner.of(fixture)
-      for (const key of ['k', 'k', 'other']) await owner.bury(key, { policy: 'skip' })
+      for (const key of ['a', 'b', 'c']) await owner.bury(key, { policy: 'skip' })
       const [a, b, c] = await Promise.all([0, 1, 2].map((offset) => letterAt(fixture, offset)))
-      await assert.rejects(fixture.store.redrive([{ id: a!.id }, { id: c!.id }], { actor }), (error) =>
+      await fixture.store.redrive([{ id: a!.id }, { id: b!.id }], { actor })
+      await fixture.store.redrive([{ id: c!.id }], { actor })
+      assert.equal(await owner.run('other'), 'committed')
+      assert.deepEqual([...owner.held].sort(), ['a', 'b', 'c'])
+      // It knows of them now: they may run no more, and nothing is told twice.
+      assert.equal(await owner.run('other'), 'committed')
+      assert.deepEqual(owner.held, [])
+      assert.equal(await owner.queue('a'), 'committed')
+      assert.deepEqual(await owner.catchUp(['a', 'gone']), { held: [], released: ['gone'] })
+    },
+  },
+  {
+    name: 'a batch under way with a later message of a key does not commit, even if what was redriven is handled by then',
+    async run(fixture) {
+      const owner = await Owner.of(fixture)
+      await owner.bury('k', { policy: 'skip' })
+      const { id } = await letterAt(fixture, 0)
+      await fixture.store.redrive([{ id }], { actor })
+      const { group, topicId } = owner.partition
+      const request = { group, topicIds: [topicId], keys: 1, leaseMs: 60_000, maxMessages: 1, maxBytes: 1_000 }
+      const [key] = await fixture.consumer.parked.lease(request)
+      const retry = await fixture.consumer.parked.begin(key!)
+      assert.deepEqual(await retry.commit({ done: 1, handled: [], publish: [] }), { outcome: 'committed', released: true })
+      assert.equal(await owner.run('k'), 'moved')
+      assert.deepEqual(await owner.catchUp(['k']), { held: ['k'], released: ['k'] })
+      assert.equal(await owner.run('k'), 'committed')
+    },
+  },
+  {
+    name: 'what was held before a take-over is nothing that the new owner could be told: it has read it',
+    async run(fixture) {
+      const owner = await Owner.of(fixture)
+      await owner.bury('k', { policy: 'skip' })
+      const { id } = await letterAt(fixture, 0)
+      await fixture.store.redrive([{ id }], { actor })
+      const next = await Owner.of(fixture)
+      assert.equal(await next.run('other'), 'committed')
+      assert.deepEqual(next.held, [])
+      assert.equal(await owner.run('other'), 'moved')
+      assert.equal(await owner.catchUp(), null)
+    },
+  },
+  {
+    name: 'letters of several keys of a partition go together, and where one is refused the others go; those of two partitions are refused',
+    async run(fixture) {
+      const [owner, other] = [await Owner.of(fixture), await Owner.of(fixture, 'others')]
+      for (const key of ['k', 'k', 'l', null]) await owner.bury(key, { policy: 'skip' })
+      const [a, b, c, d] = await Promise.all([0, 1, 2, 3].map((offset) => letterAt(fixture, offset)))
+      await other.bury('k')
+      const { letters } = await fixture.store.list({ groups: [fixture.group], topics: ['others'] })
+      await assert.rejects(fixture.store.redrive([{ id: a!.id }, { id: letters[0]!.id }], { actor }), (error) =>
         TidemarkError.is(error, 'INPUT_INVALID'),
       )
       const unknown = 2 ** 40
-      const done = await fixture.store.redrive([{ id: b!.id }, { id: a!.id }, { id: unknown }], { actor })
-      assert.deepEqual(outcomes(done), ['redriven', 'redriven', 'unknown'])
+      const asked = [{ id: b!.id }, { id: c!.id, version: c!.version + 1 }, { id: a!.id }, { id: unknown }, { id: d!.id }]
+      const done = await fixture.store.redrive(asked, { actor })
+      assert.deepEqual(outcomes(done), ['redriven', 'changed', 'redriven', 'unknown', 'redriven'])
       assert.deepEqual(
         (await fixture.waiting(owner.partition)).map(({ offset }) => offset),
-        [0, 1],
+        [0, 1, 3],
       )
+      assert.equal((await owner.reload()).length, 2)
+      assert.equal((await letterAt(fixture, 2)).state, 'dead')
     },
   },
   {
@@ -149,7 +202,7 @@ export const redriveCases: readonly Case<DeadLetterStoreFixture>[] = [
       await fixture.store.change(id, { kind: 'assign', assignee: 'ada' }, { actor, version })
       assert.deepEqual(outcomes(await fixture.store.redrive([{ id, version }], { actor })), ['changed'])
       // Not even the count of holds was raised: the owner goes on.
-      assert.equal(await owner.take({}), 'committed')
+      assert.equal(await owner.run('k'), 'committed')
       assert.deepEqual(await owner.reload(), [])
     },
   },

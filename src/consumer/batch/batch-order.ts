@@ -35,12 +35,14 @@ export type BatchResult =
       readonly handled: number
       readonly ms: number
       readonly parkedKeys: readonly string[]
+      /** What others have held meanwhile, and waits as well. */
+      readonly heldKeys: readonly string[]
       readonly redone: boolean
     }
   /** Some message from `first` to `last` (offsets) failed. If they are one, it is charged. */
   | { readonly outcome: 'failed'; readonly first: number; readonly last: number; readonly failure: Failure }
-  /** Position, parked keys or handled ids differ from what was assumed. */
-  | { readonly outcome: 'reload' }
+  /** Position, parked keys or handled ids differ from what was assumed. `isHeld`: one of its keys may have been held meanwhile, so a smaller one meets less. */
+  | { readonly outcome: 'reload'; readonly isHeld: boolean }
   /** The breaker is open: it was not the messages' fault. */
   | { readonly outcome: 'held'; readonly failure: Failure }
   /** What waits behind parked keys has reached its bounds. */
@@ -49,5 +51,7 @@ export type BatchResult =
   | { readonly outcome: 'conflict'; readonly failure: Failure }
   /** The database is away, or what a codec needs, or the commit's outcome is unknown. */
   | { readonly outcome: 'unavailable'; readonly failure: Failure }
+  /** The connection to the database broke while handlers ran: most often it is away, but a statement can end its own connection, too. */
+  | { readonly outcome: 'lost'; readonly failure: Failure }
   /** The partition was given up while it ran. */
   | { readonly outcome: 'dropped' }

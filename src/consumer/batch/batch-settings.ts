@@ -29,6 +29,8 @@ export interface BatchSettings {
   readonly deadLetter: DeadLetterPolicy
   readonly retry: RetryPolicy
   readonly retryTopics: RetryTopics
+  /** Of the broker. */
+  readonly maxRecordBytes: number
   readonly timeoutMs: number
   readonly bounds: ParkedBounds
   /** `null`: none is wanted. */

@@ -1,6 +1,9 @@
 import { TidemarkError } from '../../errors.ts'
 
-/** So many processes may end while they handle a message before it is given up. */
+/**
+ * The third process that ends while it runs this message, and no other, is the last. A crash of many that were under way together is nobody's: it only says among whom
+ * to look.
+ */
 export const mostCrashes = 3
 
 /** The failure of a message that nobody lived to tell of. */

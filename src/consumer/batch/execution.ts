@@ -10,6 +10,7 @@ import type { Handler, HandlerContext } from '../handler.ts'
 import { MessageChance } from './message-chance.ts'
 import type { Task } from './plan.ts'
 import type { HandlerTransaction } from '../port.ts'
+import { TimeLimits } from './time-limits.ts'
 
 export type ExecutionOutcome =
   | {
@@ -20,12 +21,15 @@ export type ExecutionOutcome =
       /** Did not run, since an earlier message of their key has failed. In their order. */
       readonly held: readonly Task[]
     }
-  /** The outcome might differ from running one by one, or nobody can tell who failed. `by`: the handler that cannot run beside others. */
-  | { readonly outcome: 'abandoned'; readonly by: Handler | null }
+  /**
+   * The outcome might differ from running one by one, or what failed cannot be undone by itself. `by`: the handler that cannot run beside others.
+   * `culprits`: what failed, as far as that was seen; `undoable`, they do not spoil the next run.
+   */
+  | { readonly outcome: 'abandoned'; readonly by: Handler | null; readonly culprits: readonly Task[] }
   /** An exclusive call failed, with nothing else under way, and what it did cannot be undone by itself. */
   | { readonly outcome: 'failed'; readonly call: Call; readonly error: unknown }
-  /** Handlers take too long, and are not waited for. `call`: the one that does, where it ran alone. */
-  | { readonly outcome: 'overdue'; readonly call: Call | null; readonly error: TidemarkError }
+  /** A handler takes too long, and is not waited for. `alone`: nothing else was under way, so it is nobody else's fault. */
+  | { readonly outcome: 'overdue'; readonly call: Call; readonly alone: boolean; readonly error: TidemarkError }
 
 /** What to do about a message whose handler failed, with nothing left behind. */
 export type AfterFailure =
@@ -38,13 +42,13 @@ export type AfterFailure =
 
 /** What an execution needs of its surroundings. */
 export interface ExecutionSettings {
+  /** Of the consumer. */
+  readonly group: string
   /** Which charged run this is, in this topic. */
   readonly attempt: number
   /** Aborted by the execution when it is abandoned, so that handlers need not go on. */
   readonly run: AbortController
   readonly clock: Clock
-  /** What an exclusive call did can be undone by itself, at the price of a mark before it. */
-  readonly marks: boolean
   timeoutMs(handler: Handler): number
   /** `tries`: how often it has run here, from 1. */
   failed(task: Task, tries: number, error: unknown): AfterFailure
@@ -55,10 +59,11 @@ export interface ExecutionSettings {
  * Runs the calls of a batch in one transaction, side by side as far as nobody can tell the difference to one after the other.
  *
  * A call starts when all former ones have started, and those of its keys have ended. Statements leave in the order they are asked for, many in
- * one round trip: that is what makes a handler per message cheap. An `exclusive` call waits for all former ones, and all later ones for it.
+ * one round trip: that is what makes a handler per message cheap. A call that runs alone waits for all former ones, and all later ones for it.
  *
- * A call that fails before it has asked for anything has left nothing behind, and neither has an exclusive one that was undone. It is run again behind
- * the others, with those of its key behind it; or they are left out, as `failed` says. So a few failures do not cost the batch.
+ * A call that fails before it has asked for anything has left nothing behind, and neither has one that was undone. It is run again behind
+ * the others, with those of its key behind it; or they are left out, as `failed` says. So a few failures do not cost the batch. One that fails later
+ * and is not undoable spoils the run: it goes on to its end for the sake of finding all others that do, and is abandoned.
  */
 export class Execution implements TransactionWatch {
   /** Grows at its end by calls that come again. */
@@ -86,14 +91,17 @@ export class Execution implements TransactionWatch {
   /** The last call that asked for a statement. */
   #highest = -1
   #stopped: ExecutionOutcome | null = null
+  /** Have failed, and what they did is still there. */
+  readonly #culprits: Task[] = []
   /** What handlers asked for in vain after the run was abandoned, to be answered when they do nothing but wait for it. */
   #refusals: (() => void)[] = []
+  #answersAreLimited = false
   #isEnding = false
   #isOver = false
   #end: () => void = () => undefined
   readonly #ended: Promise<void>
   #onQuiet: () => void = () => undefined
-  #cancelTimer: (() => void) | null = null
+  readonly #limits: TimeLimits<Call>
   #isLate = false
 
   constructor(calls: readonly Call[], batch: HandlerTransaction, settings: ExecutionSettings) {
@@ -101,14 +109,18 @@ export class Execution implements TransactionWatch {
     this.#batch = batch
     this.#settings = settings
     this.#ended = new Promise((resolve) => (this.#end = resolve))
+    this.#limits = new TimeLimits(settings.clock, (call, ms) => this.#overdue(call, ms))
   }
 
   /** Resolves when no handler and no statement is under way any more, or when they take too long. Never rejects. */
   async run(): Promise<ExecutionOutcome> {
     this.#pump()
     await this.#ended
-    this.#cancelTimer?.()
-    return this.#stopped ?? { outcome: 'done', publish: await this.#published(), failed: this.#failed, held: this.#held }
+    this.#limits.stop()
+    if (this.#stopped?.outcome === 'abandoned') return { ...this.#stopped, culprits: this.#culprits }
+    if (this.#stopped !== null) return this.#stopped
+    if (this.#culprits.length > 0) return { outcome: 'abandoned', by: null, culprits: this.#culprits }
+    return { outcome: 'done', publish: await this.#published(), failed: this.#failed, held: this.#held }
   }
 
   /** Handlers, or statements of theirs, may be under way still. */
@@ -135,7 +147,7 @@ export class Execution implements TransactionWatch {
   wantsRaw(place: number): void {
     if (this.#stopped !== null) throw abandoned()
     this.#touches(place)
-    if (this.#calls[place]!.exclusive) return
+    if (isAlone(this.#calls[place]!)) return
     this.#abandon(this.#calls[place]!.handler)
     throw abandoned()
   }
@@ -147,7 +159,7 @@ export class Execution implements TransactionWatch {
   answered(place: number, failed: boolean): void {
     this.#unanswered -= 1
     // Alone, a handler may guard a statement by a savepoint; beside others its failure takes theirs along.
-    if (failed && !this.#calls[place]!.exclusive && !this.#without.has(place)) this.#abandon(this.#calls[place]!.handler)
+    if (failed && !isAlone(this.#calls[place]!) && !this.#without.has(place)) this.#takesAlong(this.#calls[place]!)
     if (this.#unanswered === 0) this.#onQuiet()
     this.#endIfIdle()
   }
@@ -174,7 +186,7 @@ export class Execution implements TransactionWatch {
   #pump(): void {
     while (this.#stopped === null && !this.#exclusive && this.#next < this.#calls.length) {
       const call = this.#calls[this.#next]!
-      if (call.exclusive ? this.#running > 0 : call.keys.some((key) => this.#busyKeys.has(key))) break
+      if (isAlone(call) ? this.#running > 0 : call.keys.some((key) => this.#busyKeys.has(key))) break
       const place = this.#next++
       if (this.#mayStart(place, call)) this.#start(place, call)
     }
@@ -208,18 +220,18 @@ export class Execution implements TransactionWatch {
     const tx = new OwnTransaction(this.#batch.tx, this, place)
     this.#transactions.set(place, tx)
     this.#running += 1
-    this.#exclusive = call.exclusive
-    if (call.exclusive || this.#cancelTimer === null) this.#limit(call.exclusive ? call : null)
+    this.#exclusive = isAlone(call)
+    this.#limits.start(place, call, this.#settings.timeoutMs(call.handler))
     for (const key of call.keys) this.#busyKeys.add(key)
     let result: unknown
     try {
       const context = new CallContext(tx, call, this.#settings)
-      result = handling(call.messages[0]!, () => call.handler.run(call.messages, context))
+      result = handling(call.messages[0]!, () => call.handler.run(call.messages, context), this.#settings.group)
     } catch (error) {
       this.#finish(place, call, tx, { error })
       return
     }
-    if (call.exclusive) void this.#settle(place, call, tx, result)
+    if (isAlone(call)) void this.#settle(place, call, tx, result)
     else if (isPromiseLike(result)) {
       result.then(
         () => this.#finish(place, call, tx, null),
@@ -228,29 +240,21 @@ export class Execution implements TransactionWatch {
     } else this.#finish(place, call, tx, null)
   }
 
-  /** Of those that run side by side all have the longest time that one of them may take; who runs alone has his own. */
-  #limit(call: Call | null): void {
-    this.#cancelTimer?.()
-    const ms =
-      call === null
-        ? Math.max(...this.#calls.map(({ handler }) => this.#settings.timeoutMs(handler)))
-        : this.#settings.timeoutMs(call.handler)
-    this.#cancelTimer = this.#settings.clock.after(ms, () => {
-      if (this.#isOver) return
-      const error = overdue(ms)
-      this.#stopped ??= { outcome: 'overdue', call, error }
-      this.#settings.run.abort(error)
-      this.#isLate = true
-      this.#isOver = true
-      this.#end()
-    })
+  #overdue(call: Call, ms: number): void {
+    if (this.#isOver) return
+    const error = overdue(ms)
+    this.#stopped ??= { outcome: 'overdue', call, alone: this.#calls.every(isAlone), error }
+    this.#settings.run.abort(error)
+    this.#isLate = true
+    this.#isOver = true
+    this.#end()
   }
 
   /** Before a call's first statement. */
   #touches(place: number): void {
     if (this.#asked.has(place)) return
     this.#asked.add(place)
-    if (this.#settings.marks && this.#calls[place]!.exclusive) this.#batch.mark()
+    if (this.#calls[place]!.manner === 'undoable') this.#batch.mark()
   }
 
   /**
@@ -275,6 +279,7 @@ export class Execution implements TransactionWatch {
   #finish(place: number, call: Call, tx: OwnTransaction, failure: { readonly error: unknown } | null): void {
     tx.close()
     if (this.#isOver) return
+    this.#limits.end(place)
     if (failure === null) {
       this.#settings.succeeded(call.handler)
       this.#leave(call)
@@ -282,10 +287,10 @@ export class Execution implements TransactionWatch {
       this.#without.add(place)
       this.#setAside(call, failure.error)
       this.#leave(call)
-    } else if (call.exclusive) {
+    } else if (isAlone(call)) {
       void this.#undo(place, call, failure.error)
     } else {
-      this.#abandon(null)
+      this.#spoil(call)
       this.#leave(call)
     }
   }
@@ -293,23 +298,22 @@ export class Execution implements TransactionWatch {
   #leave(call: Call): void {
     this.#running -= 1
     for (const key of call.keys) this.#busyKeys.delete(key)
-    if (call.exclusive) {
-      this.#exclusive = false
-      this.#cancelTimer?.()
-      this.#cancelTimer = null
-    }
+    if (isAlone(call)) this.#exclusive = false
     this.#pump()
   }
 
   /** A call that ran alone has failed. What it did is undone by itself, or with everything else. */
   async #undo(place: number, call: Call, error: unknown): Promise<void> {
-    const isUndone = this.#settings.marks && this.#batch.blame(error) === 'handler' && (await this.#batch.undo().catch(() => false))
+    const isTheirs = this.#batch.blame(error) === 'handler'
+    const mayGoOn = isTheirs && (await (call.manner === 'undoable' ? this.#batch.undo().catch(() => false) : this.#isOpen()))
     if (this.#isOver) return
-    if (isUndone) {
+    if (mayGoOn && call.manner === 'undoable') {
       this.#without.add(place)
       this.#setAside(call, error)
-    } else if (!this.#settings.marks && this.#batch.blame(error) === 'handler') {
-      this.#abandon(null)
+    } else if (mayGoOn) {
+      this.#spoil(call)
+    } else if (isTheirs && call.manner !== 'undoable') {
+      this.#takesAlong(call)
     } else {
       this.#stopped ??= { outcome: 'failed', call, error }
       this.#settings.run.abort()
@@ -354,26 +358,53 @@ export class Execution implements TransactionWatch {
     })
   }
 
+  /** It has failed and left something behind. The run counts no more; those that follow in its keys are not asked. */
+  #spoil(call: Call): void {
+    // Who fails in a run that is abandoned fails by that.
+    if (this.#stopped !== null) return
+    this.#culprits.push(...call.tasks)
+    for (const key of call.keys) this.#waitingKeys.add(key)
+  }
+
+  /** It has failed and taken the transaction along. */
+  #takesAlong(call: Call): void {
+    if (this.#stopped === null) this.#culprits.push(...call.tasks)
+    this.#abandon(null)
+  }
+
+  async #isOpen(): Promise<boolean> {
+    return (await this.#batch.status().catch(() => 'none')) === 'open'
+  }
+
   /** Beside others nobody can tell what a failure took along. */
   #fail(place: number, error: unknown): void {
     const call = this.#calls[place]!
-    if (call.exclusive) this.#stopped ??= { outcome: 'failed', call, error }
+    if (isAlone(call)) this.#stopped ??= { outcome: 'failed', call, error }
     else this.#abandon(call.handler)
   }
 
   #abandon(by: Handler | null): void {
     if (this.#stopped !== null) return
-    this.#stopped = { outcome: 'abandoned', by }
+    this.#stopped = { outcome: 'abandoned', by, culprits: [] }
     this.#settings.run.abort()
   }
 
   #endIfIdle(): void {
+    if (this.#unanswered > 0) this.#limitAnswers()
     if (this.#isEnding || this.#unanswered > 0) return
     const isDone = this.#stopped !== null || this.#next === this.#calls.length
     if (this.#running > 0 ? this.#refusals.length === 0 : !isDone) return
     this.#isEnding = true
     // A turn later: what was answered last may have led to more. Nobody else comes between that turn and the commit.
     setImmediate(() => this.#ending())
+  }
+
+  /** Statements that nobody waits for have a limit, too, once all handlers have returned. */
+  #limitAnswers(): void {
+    if (this.#running > 0 || this.#answersAreLimited) return
+    this.#answersAreLimited = true
+    const call = this.#calls[Math.max(0, this.#highest)]!
+    this.#limits.start(-1, call, this.#settings.timeoutMs(call.handler))
   }
 
   #ending(): void {
@@ -396,6 +427,7 @@ export class Execution implements TransactionWatch {
   }
 }
 
+const isAlone = ({ manner }: Call): boolean => manner !== 'beside others'
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 class CallContext extends MessageChance implements HandlerContext {

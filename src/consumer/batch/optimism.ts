@@ -3,6 +3,9 @@ import type { Handler } from '../handler.ts'
 const firstPenalty = 16
 const longestPenalty = 4_096
 
+/** For so many batches after a failure that could not be undone by itself a handler's messages are each undoable. */
+const carefulBatches = 64
+
 interface Memory {
   /** Batches for which the handler still runs by itself. */
   left: number
@@ -15,6 +18,7 @@ interface Memory {
  */
 export class Optimism {
   readonly #records = new Map<Handler, Memory>()
+  readonly #careful = new Map<Handler, number>()
 
   /** Does this handler run by itself in the coming batch? Call once per batch. */
   isExclusive(handler: Handler): boolean {
@@ -22,6 +26,18 @@ export class Optimism {
     if (record === undefined || record.left === 0) return false
     record.left -= 1
     return true
+  }
+
+  /** Where this handler runs by itself in the coming batch, is it to be undoable? Call once per batch. */
+  isCareful(handler: Handler): boolean {
+    const left = this.#careful.get(handler) ?? 0
+    if (left > 0) this.#careful.set(handler, left - 1)
+    return left > 0
+  }
+
+  /** A message of the handler failed after it had done something, and took others along. */
+  spoiled(handler: Handler): void {
+    this.#careful.set(handler, carefulBatches)
   }
 
   /** The handler got into the way of others. */

@@ -1,6 +1,7 @@
 import { type Coordinate, parseCoordinate } from '../../message/coordinate.ts'
 import { textOf } from '../../message/attributes.ts'
 import type { Header, LogRecord } from '../../message/port.ts'
+import { withinYears } from '../../message/storable.ts'
 import { coordinateHeader } from '../../message/wire.ts'
 import type { FailedAttempt } from '../port.ts'
 
@@ -62,7 +63,7 @@ export function originalOf(record: LogRecord): Original {
   const own = headers.filter(([name]) => name !== coordinateHeader)
   const coordinate = said.get(passedOnHeaders.coordinate)
   if (coordinate !== undefined) own.push([coordinateHeader, coordinate])
-  return { record: { ...record, topic, partition, offset, timestamp, headers: own }, known: true, count, attempts }
+  return { record: { ...record, topic, partition, offset, timestamp: withinYears(timestamp), headers: own }, known: true, count, attempts }
 }
 
 /** Where the record itself stands in its sender's output, whatever it says of its original. */

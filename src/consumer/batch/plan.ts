@@ -1,6 +1,7 @@
 import { TidemarkError } from '../../errors.ts'
 import { RisingWater } from '../../inbox/high-water.ts'
 import type { HighWater } from '../../inbox/high-water.ts'
+import type { Coordinate } from '../../message/coordinate.ts'
 import { decodeMessage } from '../../message/decode-message.ts'
 import { isPromiseLike } from '../../message/eventual.ts'
 import type { Message } from '../../message/message.ts'
@@ -10,6 +11,7 @@ import type { RetryTopics } from '../../retry/retry-topics.ts'
 import type { BatchOrder } from './batch-order.ts'
 import type { Entry } from './entry.ts'
 import type { Handler, Routes } from '../handler.ts'
+import { unhandled } from './unhandled.ts'
 import { inboxIdOf, readEntry, senderPlace } from './read-entry.ts'
 
 /** A message to be handled. */
@@ -58,6 +60,11 @@ export async function planBatch(order: BatchOrder, settings: PlanSettings): Prom
 
 type Step = 'more' | 'full'
 
+/** A message that nobody has handled yet, with who is to. */
+interface Found extends Pick<Task, 'entry' | 'handler' | 'inboxId'> {
+  readonly coordinate: Coordinate | null
+}
+
 class Planning {
   readonly #order: BatchOrder
   readonly #settings: PlanSettings
@@ -82,66 +89,81 @@ class Planning {
     const envelope = readEntry(entry, this.#settings)
     const handler = this.#settings.routes.find(record.topic, envelope.type)
     if (handler === undefined) {
-      if (envelope.type === null && envelope.undecodable !== undefined) return this.#bury(entry, null, envelope.undecodable)
+      if (envelope.type === null && envelope.undecodable !== undefined) {
+        if (this.#waits(record)) return this.#wait(record, null)
+        return this.#bury({ entry, handler: null, error: envelope.undecodable }, null)
+      }
+      // It was ours when it was passed on. Others may wait there for nobody.
+      if (entry.earlier?.known === true) return this.#bury({ entry, handler: null, error: unhandled(envelope.type, entry.original) }, null)
       this.#skipped.set(envelope.type ?? '', (this.#skipped.get(envelope.type ?? '') ?? 0) + 1)
-      return this.#done()
+      return this.#took(null)
     }
     if (handler.transaction === 'message' && this.#tasks.length > 0) return 'full'
     const coordinate = senderPlace(entry, envelope)
-    if (coordinate !== null && this.#water.seen(coordinate)) {
+    if (coordinate !== null && this.#water.covers(coordinate)) {
       this.#repeatsInStream += 1
-      return this.#done()
+      return this.#took(null)
     }
-    if (this.#order.parked.size > 0 && record.key !== null && this.#order.parked.has(record.key.toString('base64'))) {
-      this.#queue.push(record)
-      return this.#done()
-    }
+    if (this.#waits(record)) return this.#wait(record, coordinate)
     const inboxId = inboxIdOf(entry, envelope, handler)
     if (inboxId !== null && this.#identities.has(inboxId)) {
       this.#repeatsInBatch += 1
-      return this.#done()
+      return this.#took(coordinate)
     }
-    return this.#decode(entry, handler, inboxId)
+    return this.#decode({ entry, handler, inboxId, coordinate })
   }
 
-  #decode(entry: Entry, handler: Handler, inboxId: string | null): Step | Promise<Step> {
+  /** Its key waits, and it behind it. */
+  #waits({ key }: LogRecord): boolean {
+    return this.#order.parked.size > 0 && key !== null && this.#order.parked.has(key.toString('base64'))
+  }
+
+  #wait(record: LogRecord, coordinate: Coordinate | null): Step {
+    this.#queue.push(record)
+    return this.#took(coordinate)
+  }
+
+  #decode(found: Found): Step | Promise<Step> {
+    const { entry, handler } = found
     // It has failed often enough, and is not run again.
-    if (this.#order.verdict !== null) return this.#bury(entry, handler, null)
-    if (entry.message !== null) return this.#add(entry, handler, entry.message, inboxId)
+    if (this.#order.verdict !== null) return this.#bury({ entry, handler, error: null }, found.coordinate)
+    if (entry.message !== null) return this.#add(found, entry.message)
     try {
       const message = decodeMessage(entry.envelope!, handler.definition)
-      if (!isPromiseLike(message)) return this.#add(entry, handler, message, inboxId)
+      if (!isPromiseLike(message)) return this.#add(found, message)
       return message.then(
-        (decoded) => this.#add(entry, handler, decoded, inboxId),
-        (error: unknown) => this.#undecoded(entry, handler, error),
+        (decoded) => this.#add(found, decoded),
+        (error: unknown) => this.#undecoded(found, error),
       )
     } catch (error) {
-      return this.#undecoded(entry, handler, error)
+      return this.#undecoded(found, error)
     }
   }
 
-  /** What the codec needs may be away: then what precedes the message is done, and it waits at the head of the next batch. Nobody is charged. */
-  #undecoded(entry: Entry, handler: Handler, error: unknown): Step {
-    if (!TidemarkError.is(error) || !error.retryable) return this.#bury(entry, handler, error)
+  /** What the codec needs may be away: then what precedes the message is done, and it is not taken, but the head of the next batch. Nobody is charged. */
+  #undecoded({ entry, handler, coordinate }: Found, error: unknown): Step {
+    if (!TidemarkError.is(error) || !error.retryable) return this.#bury({ entry, handler, error }, coordinate)
     if (this.#taken === 0) throw error
     return 'full'
   }
 
-  #add(entry: Entry, handler: Handler, message: Message, inboxId: string | null): Step {
+  #add({ entry, handler, inboxId, coordinate }: Found, message: Message): Step {
     entry.message = message
     if (inboxId !== null) this.#identities.add(inboxId)
     this.#tasks.push({ entry, handler, message, inboxId })
-    this.#taken += 1
+    this.#took(coordinate)
     return handler.transaction === 'message' ? 'full' : 'more'
   }
 
-  #bury(entry: Entry, handler: Handler | null, error: unknown): Step {
-    this.#hopeless = { entry, handler, error }
-    this.#taken += 1
+  #bury(hopeless: Hopeless, coordinate: Coordinate | null): Step {
+    this.#hopeless = hopeless
+    this.#took(coordinate)
     return 'full'
   }
 
-  #done(): Step {
+  /** Only now the mark of its stream rises: a message below it that was left for the next batch would be taken for a repeat there. */
+  #took(coordinate: Coordinate | null): Step {
+    if (coordinate !== null) this.#water.rise(coordinate)
     this.#taken += 1
     return 'more'
   }

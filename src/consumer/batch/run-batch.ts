@@ -5,7 +5,7 @@ import { type Failure, failureOf } from '../../retry/failure.ts'
 import { channels } from '../../telemetry/channels.ts'
 import type { BatchOrder, BatchResult } from './batch-order.ts'
 import type { BatchSettings } from './batch-settings.ts'
-import { callsOf } from './call.ts'
+import { type Manner, callsOf } from './call.ts'
 import { Execution, type ExecutionOutcome } from './execution.ts'
 import type { Handler } from '../handler.ts'
 import { leaderBefore } from '../partition/leaders.ts'
@@ -16,17 +16,18 @@ import { Verdicts } from './verdicts.ts'
 
 /**
  * Runs one lane batch to its end: reads it, runs the handlers in one transaction with the position, and says how it went. Handlers run side by
- * side at first; if that could make a difference, or one of them fails after it has done something, everything is rolled back and done again one by one.
+ * side at first. If some of them fail after they have done something, everything is rolled back and done again, those alone and in a way that can be undone;
+ * if running side by side could make a difference, one by one.
  * Never rejects. `signal` aborts when the partition is given up.
  */
 export async function runBatch(order: BatchOrder, settings: BatchSettings, signal: AbortSignal): Promise<BatchResult> {
   const started = settings.clock.elapsed()
   try {
     const noted = order.suspect ? await note(order, settings) : order
-    if (noted === null) return { outcome: 'reload' }
+    if (noted === null) return { outcome: 'reload', isHeld: false }
     const plan = await planBatch(noted, settings)
     const run = new BatchRun(noted, plan, settings, signal, started)
-    return (await run.attempt('together')) ?? (await run.attempt('one by one'))!
+    return await run.toItsEnd()
   } catch (error) {
     return { outcome: 'unavailable', failure: failureOf(error) }
   }
@@ -47,7 +48,8 @@ function judged(order: BatchOrder, marks: number): BatchOrder {
   return { ...order, verdict: order.verdict ?? (marks > mostCrashes ? failureOf(crashed(mostCrashes)) : null) }
 }
 
-type Manner = 'together' | 'one by one'
+/** Runs side by side: each may find messages that fail late, which are undone by themselves in the next one. */
+const mostRunsTogether = 3
 
 /** Handlers that have all ended, well or with nothing left behind. */
 interface Done {
@@ -56,8 +58,8 @@ interface Done {
   readonly failed: ReadonlySet<Task>
   readonly publish: readonly OutboxMessage[]
   readonly verdicts: Verdicts
-  readonly manner: Manner
   readonly exclusive: boolean
+  readonly oneByOne: boolean
 }
 
 class BatchRun {
@@ -66,6 +68,9 @@ class BatchRun {
   readonly #settings: BatchSettings
   readonly #signal: AbortSignal
   readonly #started: number
+  /** Have failed in a former run after they had done something. */
+  readonly #culprits = new Set<Task>()
+  #runs = 0
 
   constructor(order: BatchOrder, plan: Plan, settings: BatchSettings, signal: AbortSignal, started: number) {
     this.#order = order
@@ -75,9 +80,20 @@ class BatchRun {
     this.#started = started
   }
 
-  /** `null`: abandoned, to be done one by one. */
-  async attempt(manner: Manner): Promise<BatchResult | null> {
+  async toItsEnd(): Promise<BatchResult> {
+    do {
+      const known = this.#culprits.size
+      const result = await this.#attempt(false)
+      if (result !== null) return result
+      if (this.#culprits.size === known) break
+    } while (this.#runs < mostRunsTogether)
+    return (await this.#attempt(true))!
+  }
+
+  /** `null`: abandoned, to be done again. */
+  async #attempt(oneByOne: boolean): Promise<BatchResult | null> {
     if (this.#signal.aborted) return { outcome: 'dropped' }
+    this.#runs += 1
     const batch = await this.#settings.store.begin(this.#order.lane)
     const run = new AbortController()
     const gone = deferred<'gone'>()
@@ -87,7 +103,7 @@ class BatchRun {
     }
     this.#signal.addEventListener('abort', abort, { once: true })
     try {
-      const result = await this.#within(batch, manner, run, gone.promise)
+      const result = await this.#within(batch, oneByOne, run, gone.promise)
       if (result?.outcome !== 'committed') await batch.rollBack()
       return result
     } catch (error) {
@@ -99,15 +115,15 @@ class BatchRun {
     }
   }
 
-  async #within(batch: BatchTransaction, manner: Manner, run: AbortController, gone: Promise<'gone'>): Promise<BatchResult | null> {
+  async #within(batch: BatchTransaction, oneByOne: boolean, run: AbortController, gone: Promise<'gone'>): Promise<BatchResult | null> {
     const tasks = await this.#newTasks(batch)
-    const calls = callsOf(tasks, this.#isExclusive(manner))
+    const calls = callsOf(tasks, oneByOne || tasks.length === 1 ? () => 'undoable' : this.#mannerOf())
     const verdicts = new Verdicts(this.#settings, this.#order)
     const execution = new Execution(calls, batch, {
+      group: this.#order.lane.group,
       attempt: 1,
       run,
       clock: this.#settings.clock,
-      marks: manner === 'one by one' || calls.length === 1,
       timeoutMs: (handler) => handler.timeoutMs ?? this.#settings.timeoutMs,
       failed: (task, tries, error) => verdicts.failed(task, tries, error),
       succeeded: (handler) => verdicts.succeeded(handler),
@@ -119,19 +135,22 @@ class BatchRun {
       await batch.rollBack('at once')
       return { outcome: 'dropped' }
     }
+    // Asked before the connection is given up, which a handler that does not return makes necessary and is no outage.
+    const isLost = batch.blame(null) === 'lost'
     if (execution.isLate) await batch.rollBack('at once')
-    if (done.outcome !== 'done') return this.#undone(done, batch)
-    const exclusive = calls.every((call) => call.exclusive)
-    return this.#commit(batch, { ...done, tasks, verdicts, manner, exclusive })
+    if (done.outcome !== 'done') return isLost ? lost() : this.#undone(done, batch)
+    const exclusive = calls.every(({ manner }) => manner !== 'beside others')
+    return this.#commit(batch, { ...done, tasks, verdicts, exclusive, oneByOne })
   }
 
   #undone(done: Exclude<ExecutionOutcome, { outcome: 'done' }>, batch: BatchTransaction): BatchResult | null {
     switch (done.outcome) {
       case 'abandoned':
-        return this.#abandoned(done.by, batch)
+        for (const task of done.culprits) this.#isCulprit(task)
+        return this.#abandoned(done.by)
       case 'overdue':
-        if (done.call === null) return this.#abandoned(null, batch)
-        return failedFrom(done.call.tasks, failureOf(done.error))
+        // Beside others it may have waited for one of them. By itself it is told apart, and so are the next ones of its handler.
+        return done.alone ? failedFrom(done.call.tasks, failureOf(done.error)) : this.#abandoned(done.call.handler)
       case 'failed':
         return this.#failed(batch, done.call.tasks, done.error)
     }
@@ -146,26 +165,37 @@ class BatchRun {
     return handled.size === 0 ? tasks : tasks.filter(({ inboxId }) => inboxId === null || !handled.has(inboxId))
   }
 
-  #isExclusive(manner: Manner): (handler: Handler) => boolean {
-    const exclusive = new Map<Handler, boolean>()
-    return (handler) => {
-      const known = exclusive.get(handler) ?? (manner === 'one by one' || this.#settings.optimism.isExclusive(handler))
-      exclusive.set(handler, known)
-      return known
+  /** By handler, since it is asked once for each of them; and by message, of those that have failed. */
+  #mannerOf(): (task: Task) => Manner {
+    const { optimism } = this.#settings
+    const manners = new Map<Handler, Manner>()
+    return (task) => {
+      if (this.#culprits.has(task)) return 'undoable'
+      const { handler } = task
+      const known = manners.get(handler)
+      if (known !== undefined) return known
+      const isCareful = optimism.isCareful(handler)
+      const manner = !optimism.isExclusive(handler) ? 'beside others' : isCareful ? 'undoable' : 'alone'
+      manners.set(handler, manner)
+      return manner
     }
   }
 
-  #abandoned(by: Handler | null, batch: BatchTransaction): BatchResult | null {
+  #isCulprit(task: Task): void {
+    this.#culprits.add(task)
+    this.#settings.optimism.spoiled(task.handler)
+  }
+
+  #abandoned(by: Handler | null): null {
     this.#settings.tally.abandonedRuns += 1
     if (by !== null) this.#settings.optimism.disappointed(by)
-    // With the connection gone, doing it again at once would only fail again.
-    return batch.blame(null) === 'lost' ? { outcome: 'unavailable', failure: lostConnection() } : null
+    return null
   }
 
   #failed(batch: BatchTransaction, tasks: readonly Task[], error: unknown): BatchResult {
     const failure = failureOf(error)
     const blame = batch.blame(error)
-    if (blame === 'lost') return { outcome: 'unavailable', failure }
+    if (blame === 'lost') return { outcome: 'lost', failure }
     if (blame === 'conflict') return { outcome: 'conflict', failure }
     return failedFrom(tasks, failure)
   }
@@ -186,6 +216,7 @@ class BatchRun {
     const handled = done.tasks.filter((task) => !done.failed.has(task) && !done.held.includes(task))
     const end: BatchEnd = {
       position: this.#order.position,
+      ran: this.#ran(),
       nextOffset,
       leaderEpoch: leaderBefore(this.#order.leaders, nextOffset),
       highWater: this.#plan.highWater,
@@ -198,10 +229,10 @@ class BatchRun {
       publish,
     }
     const result = await batch.commit(end)
-    if (result.outcome === 'refused' && !done.exclusive) return this.#abandoned(null, batch)
+    if (result.outcome === 'refused' && !done.exclusive) return this.#abandoned(null)
     if (result.outcome === 'refused') return this.#refused(handled, result.error)
     if (result.outcome === 'full') return { outcome: 'full' }
-    if (result.outcome !== 'committed') return { outcome: 'reload' }
+    if (result.outcome !== 'committed') return { outcome: 'reload', isHeld: result.outcome === 'moved' }
     this.#count(handled.length, done.tasks.length, end)
     verdicts.committed()
     if (publish.length > 0) this.#settings.onPublished()
@@ -211,8 +242,16 @@ class BatchRun {
       handled: handled.length,
       ms: this.#settings.clock.elapsed() - this.#started,
       parkedKeys: verdicts.parkedKeys,
-      redone: done.manner === 'one by one',
+      heldKeys: result.held,
+      redone: done.oneByOne,
     }
+  }
+
+  /** Keys of all that was not left to wait behind its key. */
+  #ran(): Buffer[] {
+    const { tasks, hopeless } = this.#plan
+    const entries = [...tasks.map(({ entry }) => entry), ...(hopeless === null ? [] : [hopeless.entry])]
+    return entries.flatMap(({ record }) => record.key ?? [])
   }
 
   /** The commit was refused, so any of the handled messages may be at fault. */
@@ -246,6 +285,8 @@ function failedFrom(tasks: readonly Task[], failure: Failure): BatchResult {
   return { outcome: 'failed', first: tasks[0]!.entry.record.offset, last: tasks.at(-1)!.entry.record.offset, failure }
 }
 
-function lostConnection(): Failure {
-  return failureOf(new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to the database broke while handlers ran.'))
+/** Doing it again at once would only fail again. */
+function lost(): BatchResult {
+  const error = new TidemarkError('DATABASE_CONNECTION_LOST', 'The connection to the database broke while handlers ran.')
+  return { outcome: 'lost', failure: failureOf(error) }
 }

@@ -10,7 +10,7 @@ import { deadLetterOf } from './dead-letter-of.ts'
 import type { Entry } from './entry.ts'
 import type { AfterFailure } from './execution.ts'
 import type { Handler } from '../handler.ts'
-import { toDeadLetterTopic, toRetryTopic } from './pass-on.ts'
+import { type Failed, toDeadLetterTopic, toRetryTopic } from './pass-on.ts'
 import type { Hopeless, Task } from './plan.ts'
 import type { DeadLetter, Parking } from '../port.ts'
 
@@ -154,14 +154,9 @@ export class Verdicts {
     const { at: firstFailedAt } = attempts[0]!
     const step = nextStep(this.#policy(handler), { is: failure.is, attempts: charged, firstFailedAt, now, random: clock.random() })
     const verdict = { entry, handler, failure, charged }
-    if (step.do === 'bury') {
-      const letter = { ...deadLetterOf(entry, handler, failure, attempts, this.#forGroup), retryCount: charged }
-      return { ...verdict, then: { do: 'bury', letter, copies: toDeadLetterTopic(entry, letter, this.#forGroup) } }
-    }
-    if (retryTopics.areOn) {
-      const copy = toRetryTopic({ entry, failure, attempts, count: charged }, null, this.#forGroup)
-      return { ...verdict, then: { do: 'pass on', copy } }
-    }
+    const failed = { entry, failure, attempts, count: charged }
+    if (step.do === 'bury') return { ...verdict, then: this.#bury(failed, handler) }
+    if (retryTopics.areOn) return { ...verdict, then: this.#passOn(failed, handler, null) }
     return { ...verdict, then: { do: 'park', park: { record: entry.record, reason: failure.reason, attempts, afterMs: step.afterMs } } }
   }
 
@@ -169,10 +164,21 @@ export class Verdicts {
   #uncharged(entry: Entry, handler: Handler | null, failure: Failure, afterMs: number): Verdict {
     const verdict = { entry, handler, failure, charged: null }
     const { attempts = [], count = 0 } = entry.earlier ?? {}
-    if (this.#settings.retryTopics.areOn) {
-      return { ...verdict, then: { do: 'pass on', copy: toRetryTopic({ entry, failure, attempts, count }, afterMs, this.#forGroup) } }
-    }
+    if (this.#settings.retryTopics.areOn) return { ...verdict, then: this.#passOn({ entry, failure, attempts, count }, handler, afterMs) }
     return { ...verdict, then: { do: 'park', park: { record: entry.record, reason: failure.reason, attempts: [], afterMs } } }
+  }
+
+  /** What fits into no retry topic can be tried again by redrive alone. */
+  #passOn(failed: Failed, handler: Handler | null, pauseMs: number | null): Then {
+    const passed = toRetryTopic(failed, pauseMs, this.#forGroup)
+    return 'copy' in passed ? { do: 'pass on', copy: passed.copy } : this.#bury({ ...failed, failure: passed.tooLarge }, handler)
+  }
+
+  #bury({ entry, failure, attempts, count }: Failed, handler: Handler | null): Then {
+    // What nobody was charged for is counted where it was the end of the message.
+    const known = attempts.length > 0 ? attempts : [{ at: this.#settings.clock.now(), error: failure.reason }]
+    const letter = { ...deadLetterOf(entry, handler, failure, known, this.#forGroup), retryCount: Math.max(count, 1) }
+    return { do: 'bury', letter, copies: toDeadLetterTopic(entry, letter, this.#forGroup) }
   }
 
   get #forGroup(): BatchSettings & { readonly group: string } {

@@ -2,9 +2,9 @@ import type { Clock } from '../../internal/clock.ts'
 import { within } from '../../internal/clock.ts'
 import type { BatchSettings } from '../batch/batch-settings.ts'
 import { type BatchLimits, BatchSize } from '../partition/batch-size.ts'
-import { mostCrashes } from '../batch/crashed.ts'
 import type { LeasedKey } from '../parked-port.ts'
 import { runRetry } from './run-retry.ts'
+import { isSuspect } from './suspicion.ts'
 
 export interface RetrierSettings {
   readonly group: string
@@ -18,8 +18,6 @@ export interface RetrierSettings {
   readonly stopMs: number
   /** Ids of the topics that are read. */
   topicIds(): readonly string[]
-  /** Lanes are at work: a probe is theirs. */
-  lanesAreBusy(): boolean
   trouble(error: unknown): void
   /** Something was handled. */
   succeeded(): void
@@ -28,6 +26,9 @@ export interface RetrierSettings {
 /** Of one key, in one transaction. */
 const limits: BatchLimits = { maxMessages: 500, maxBytes: 2 * 1024 * 1024, targetMs: 200 }
 
+/** Keys that become free one by one are looked for together, so long after the first of them: to lease many costs little more than to lease one. */
+const gatherMs = 10
+
 /**
  * Tries parked keys again when they are due, a bounded number at once, side by side with those of other processes: each key is leased to one of them. The lease is
  * renewed while the key is tried, and says after a crash that there was one.
@@ -35,6 +36,7 @@ const limits: BatchLimits = { maxMessages: 500, maxBytes: 2 * 1024 * 1024, targe
 export class Retrier {
   readonly #settings: RetrierSettings
   readonly #abort = new AbortController()
+  readonly #leaving = new AbortController()
   readonly #running = new Map<LeasedKey, Promise<void>>()
   #cancelRenewal: (() => void) | null = null
   #leasing: Promise<void> | null = null
@@ -69,6 +71,7 @@ export class Retrier {
   /** Waits for what is under way, for so long. */
   async stop(): Promise<void> {
     this.#isStopping = true
+    this.#leaving.abort()
     this.#next?.cancel()
     this.#next = null
     const { clock, stopMs } = this.#settings
@@ -97,14 +100,14 @@ export class Retrier {
       })
   }
 
-  /** How many keys may be tried now. While the breaker is open one, and only if no lane has something to try. */
+  /** How many keys may be tried now. While the breaker is open one: whatever the lanes have to try, it may be of another handler than what opened it. */
   #free(): number {
-    const { batch, clock, keys, lanesAreBusy, pollMs } = this.#settings
+    const { batch, clock, keys, pollMs } = this.#settings
     const free = keys - this.#running.size
-    const permit = batch.breaker?.permit(clock.elapsed()) ?? { allow: 'all' as const }
+    const permit = batch.breaker?.permit(clock.elapsed(), 'retriers') ?? { allow: 'all' as const }
     if (permit.allow === 'all') return free
     this.wake(permit.allow === 'none' ? Math.max(1, permit.untilMs - clock.elapsed()) : pollMs)
-    return permit.allow === 'probe' && this.#running.size === 0 && !lanesAreBusy() ? 1 : 0
+    return permit.allow === 'probe' && this.#running.size === 0 ? 1 : 0
   }
 
   async #lease(keys: number): Promise<void> {
@@ -121,11 +124,11 @@ export class Retrier {
             maxMessages: this.#size.messages,
             maxBytes: this.#size.bytes,
           })
-    if (this.#isStopping) return void (await batch.store.parked.giveBack(leased, 0))
+    if (this.#isStopping) return void (await batch.store.parked.giveBack(leased, 'untried', 0))
     const later = leased.filter((key) => !this.#mayRun(key))
     const now = leased.filter((key) => !later.includes(key))
     // First, or what ends this process next would be blamed on these, too.
-    if (later.length > 0) await batch.store.parked.giveBack(later, pollMs).catch(this.#settings.trouble)
+    if (later.length > 0) await batch.store.parked.giveBack(later, 'untried', pollMs).catch(this.#settings.trouble)
     for (const key of now) this.#track(key)
     if (leased.length < keys) this.wake(pollMs)
   }
@@ -139,7 +142,7 @@ export class Retrier {
     const work = this.#retry(key).finally(() => {
       this.#running.delete(key)
       if (isSuspect(key)) this.#settings.batch.suspects.giveBack()
-      this.wake()
+      this.wake(2 * this.#running.size <= this.#settings.keys ? 0 : gatherMs)
     })
     this.#running.set(key, work)
     this.#renewLater()
@@ -156,16 +159,11 @@ export class Retrier {
   }
 
   async #retry(key: LeasedKey): Promise<void> {
-    const { batch, clock, succeeded } = this.#settings
+    const { batch, clock, succeeded, trouble } = this.#settings
     const started = clock.elapsed()
-    const result = await runRetry(key, batch, this.#abort.signal)
+    const result = await runRetry(key, batch, { signal: this.#abort.signal, leaving: this.#leaving.signal, trouble })
     if (result.outcome !== 'done') return
     this.#size.took(result.done, clock.elapsed() - started)
     succeeded()
   }
-}
-
-/** One that is given up without being tried once more needs no care. */
-function isSuspect({ crashes }: LeasedKey): boolean {
-  return crashes > 0 && crashes < mostCrashes
 }

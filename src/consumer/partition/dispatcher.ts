@@ -39,11 +39,6 @@ export class Dispatcher {
     this.#ready.set(name, lane)
   }
 
-  /** Is a lane about to run something, or doing so? */
-  get isBusy(): boolean {
-    return this.#ready.size > 0 || this.#slots.used > 0
-  }
-
   dispatch(): void {
     const { suspects } = this.#settings
     for (const [name, lane] of this.#ready) {

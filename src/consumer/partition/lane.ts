@@ -24,13 +24,19 @@ interface Failing {
 }
 
 /** Conflicts in a row that a message on its own may meet uncharged; a handler that deadlocks with itself must end somewhere. */
-const mostConflicts = 20
+export const mostConflicts = 20
+
+/** Connections in a row that may be lost while a message runs on its own; one whose statement ends its connection must end somewhere, too. */
+export const mostLosses = 5
 
 /** Batches are not made smaller than this because of failures in them. */
 const smallestRedone = 16
 
 /** Until it is looked whether there is room again. */
 const fullPauseMs = 1_000
+
+/** Parked keys that are gone are noticed one by one: when so many more are known than there were, all are read anew. */
+const mostLearned = 10_000
 
 export interface LaneSettings {
   readonly limits: BatchLimits
@@ -39,7 +45,9 @@ export interface LaneSettings {
 /** A lane in memory: its messages in order, its position, the keys that queue. No I/O, no clock. */
 export class Lane {
   position: LanePosition
-  parked: Set<string>
+  /** Keys that must queue: all that wait, and perhaps some that wait no more. */
+  #parked: Set<string>
+  #mostKnown: number
   activity: LaneActivity = 'idle'
   /** No batch before this moment (of `Clock.elapsed`). */
   notBefore = 0
@@ -48,6 +56,7 @@ export class Lane {
   #faulty: FaultyRange | null = null
   #failing: Failing | null = null
   #conflicts = 0
+  #losses = 0
   #outages = 0
   #inFlightTo = 0
   /** So many messages may have made the former owner's process end, all of them before this offset. */
@@ -60,9 +69,40 @@ export class Lane {
 
   constructor(position: LanePosition, parked: Iterable<string>, settings: LaneSettings) {
     this.position = position
-    this.parked = new Set(parked)
+    this.#parked = new Set(parked)
+    this.#mostKnown = mostOf(this.#parked)
     this.#size = new BatchSize(settings.limits)
     this.#suspected = position.suspects
+  }
+
+  get parked(): ReadonlySet<string> {
+    return this.#parked
+  }
+
+  /** Keys that are gone have piled up. */
+  get knowsTooMany(): boolean {
+    return this.#parked.size > this.#mostKnown
+  }
+
+  /** All keys that wait. */
+  knowAll(keys: Iterable<string>): void {
+    this.#parked = new Set(keys)
+    this.#mostKnown = mostOf(this.#parked)
+  }
+
+  hold(keys: readonly string[]): void {
+    for (const key of keys) this.#parked.add(key)
+  }
+
+  release(keys: readonly string[]): void {
+    for (const key of keys) this.#parked.delete(key)
+  }
+
+  /** Those of a batch's keys that it has left to wait. */
+  waitingOf({ entries }: BatchOrder): readonly string[] {
+    if (this.#parked.size === 0) return []
+    const keys = new Set(entries.flatMap(({ record }) => (record.key === null ? [] : [record.key.toString('base64')])))
+    return [...keys].filter((key) => this.#parked.has(key))
   }
 
   get queued(): number {
@@ -128,7 +168,7 @@ export class Lane {
       entries,
       nextOffset,
       leaders,
-      parked: this.parked,
+      parked: this.#parked,
       verdict: failing?.failure ?? null,
       suspect: this.isSuspect,
       mark: this.#mark,
@@ -139,8 +179,10 @@ export class Lane {
   committed(order: BatchOrder, result: Extract<BatchResult, { outcome: 'committed' }>): void {
     const before = this.#queue.length
     this.moveTo(result.position)
-    for (const key of result.parkedKeys) this.parked.add(key)
+    this.hold(result.parkedKeys)
+    this.hold(result.heldKeys)
     this.#conflicts = 0
+    this.#losses = 0
     this.#outages = 0
     this.isFull = false
     this.#suspected = Math.max(0, this.#suspected - (before - this.#queue.length))
@@ -170,6 +212,11 @@ export class Lane {
     this.#size.shrink(1)
   }
 
+  /** One of its keys was held while it ran. Where many are, a smaller batch meets fewer. */
+  met(order: BatchOrder): void {
+    if (order.entries.length > smallestRedone) this.#size.shrink(order.entries.length)
+  }
+
   /** No room for what waits: less at once, and then, when it is one message, a pause. */
   full(order: BatchOrder, now: Moment): void {
     if (order.entries.length > 1) return this.#size.shrink(order.entries.length)
@@ -187,6 +234,14 @@ export class Lane {
     } else {
       this.notBefore = now.elapsed + retryDelayMs({ baseDelayMs: 5, maxDelayMs: 500 }, this.#conflicts, now.random)
     }
+  }
+
+  /** The connection broke under its handlers: smaller, so that it is found out whether one of them breaks it. Charged only when it never ends. */
+  disconnected(order: BatchOrder, { failure }: Extract<BatchResult, { outcome: 'lost' }>): void {
+    this.#size.shrink(order.entries.length)
+    const only = order.entries[0]!.record.offset
+    this.#losses = order.entries.length === 1 ? this.#losses + 1 : 0
+    if (this.#losses > mostLosses) this.failed({ outcome: 'failed', first: only, last: only, failure })
   }
 
   /** The database is away: longer and longer pauses, nobody is charged. */
@@ -243,4 +298,8 @@ export interface Moment {
   readonly elapsed: number
   /** From 0 to below 1. */
   readonly random: number
+}
+
+function mostOf(known: ReadonlySet<string>): number {
+  return 2 * known.size + mostLearned
 }

@@ -53,6 +53,7 @@ function committed(order: BatchOrder, rest: Partial<Extract<BatchResult, { outco
     handled: order.entries.length,
     ms: 1,
     parkedKeys: [],
+    heldKeys: [],
     redone: false,
     ...rest,
   }
@@ -75,7 +76,7 @@ describe('taking over', () => {
     const machine = owned()
     machine.fetched(0, [record(0, left)], 1)
     const order = machine.order(0)!
-    machine.batchEnded(0, order, { outcome: 'reload' }, at(0))
+    machine.batchEnded(0, order, { outcome: 'reload', isHeld: false }, at(0))
     expect(names(machine.reloaded(0, 0, { position: row(0, 0, { epoch: 2 }), parkedKeys: [] }, at(0)))).toEqual(['tell', 'wake'])
     expect(machine.batchEnded(0, order, committed(order), at(1))).toEqual([])
     expect(machine.phase).toBe('taking')
@@ -84,7 +85,7 @@ describe('taking over', () => {
   test('a fenced owner whose membership still stands takes over again', () => {
     const machine = owned()
     machine.fetched(0, [record(0, left)], 1)
-    machine.batchEnded(0, machine.order(0)!, { outcome: 'reload' }, at(0))
+    machine.batchEnded(0, machine.order(0)!, { outcome: 'reload', isHeld: false }, at(0))
     machine.reloaded(0, 0, { position: row(0, 0, { epoch: 2 }), parkedKeys: [] }, at(0))
     expect(machine.fetchFrom).toBeNull()
     expect(machine.wake(at(1_000))).toEqual([{ do: 'takeOver', ownership: 1 }])
@@ -95,7 +96,7 @@ describe('taking over', () => {
   test('rows replaced by another process fence', () => {
     const machine = owned()
     machine.fetched(0, [record(0, left)], 1)
-    machine.batchEnded(0, machine.order(0)!, { outcome: 'reload' }, at(0))
+    machine.batchEnded(0, machine.order(0)!, { outcome: 'reload', isHeld: false }, at(0))
     expect(machine.reloaded(0, 0, null, at(0))).toContainEqual({ do: 'tell', what: 'fenced' })
   })
 
@@ -166,7 +167,7 @@ describe('a lane', () => {
     machine.fetched(0, [record(0, left), record(1, left)], 2)
     const [wake] = machine.batchEnded(0, machine.order(0)!, { outcome: 'unavailable', failure }, at(0))
     expect(machine.order(0)).toBeNull()
-    expect(machine.wake(at((wake as { afterMs: number }).afterMs))).toEqual([{ do: 'reload', ownership: 0, lane: 0 }])
+    expect(machine.wake(at((wake as { afterMs: number }).afterMs))).toEqual([{ do: 'reload', ownership: 0, lane: 0, since: null }])
     machine.reloaded(0, 0, { position: row(0, 1), parkedKeys: [] }, at(100))
     expect(offsets(machine.order(0))).toEqual([1])
   })
@@ -174,14 +175,66 @@ describe('a lane', () => {
   test('reloading gives the lane its own parked keys only', () => {
     const machine = owned()
     machine.fetched(0, [record(0, left)], 1)
-    machine.batchEnded(0, machine.order(0)!, { outcome: 'reload' }, at(0))
+    machine.batchEnded(0, machine.order(0)!, { outcome: 'reload', isHeld: false }, at(0))
     const keys = [left, right].map((key) => Buffer.from(key).toString('base64'))
     machine.reloaded(0, 0, { position: row(0, 0, { holds: 1 }), parkedKeys: keys }, at(0))
     const order = machine.order(0)!
     expect([...order.parked]).toEqual([keys[0]])
     expect(order.position.holds).toBe(1)
   })
+
+  test('what others held while a batch ran queues from the next batch on, and is known of', () => {
+    const machine = owned()
+    machine.fetched(0, [record(0, left), record(1, left)], 2)
+    const order = machine.order(0)!
+    const held = keyOf('held meanwhile')
+    machine.batchEnded(0, order, committed(order, { position: row(0, 1, { holds: 2 }), heldKeys: [held] }), at(0))
+    const next = machine.order(0)!
+    expect(next.position.holds).toBe(2)
+    expect([...next.parked]).toEqual([held])
+  })
+
+  test('a batch that ran a held key asks what was held, and which of the keys that it left to wait are gone', () => {
+    const machine = owned([row(0, 0), row(1, 0)], [keyOf(left)])
+    machine.fetched(0, [record(0, left), record(1, left)], 2)
+    const [reload] = machine.batchEnded(0, machine.order(0)!, { outcome: 'reload', isHeld: true }, at(0))
+    expect(reload).toEqual({ do: 'reload', ownership: 0, lane: 0, since: { position: row(0, 0), waiting: [keyOf(left)] } })
+    machine.caughtUp(0, { position: row(0, 0, { holds: 3 }), held: [keyOf('other')], released: [keyOf(left)] }, at(0))
+    const next = machine.order(0)!
+    expect(offsets(next)).toEqual([0, 1])
+    expect(next.position.holds).toBe(3)
+    expect([...next.parked]).toEqual([keyOf('other')])
+  })
+
+  test('a large batch that met a held key is followed by a smaller one', () => {
+    const machine = owned()
+    machine.fetched(
+      0,
+      Array.from({ length: 60 }, (_, offset) => record(offset, left)),
+      60,
+    )
+    const order = machine.order(0)!
+    expect(order.entries.length).toBe(60)
+    machine.batchEnded(0, order, { outcome: 'reload', isHeld: true }, at(0))
+    machine.caughtUp(0, { position: row(0, 0, { holds: 1 }), held: [], released: [] }, at(0))
+    expect(machine.order(0)!.entries.length).toBe(30)
+  })
+
+  test('keys that were parked, released and never came again do not pile up: all are read anew now and then', () => {
+    const machine = owned()
+    machine.fetched(0, [record(0, left), record(1, left)], 2)
+    const order = machine.order(0)!
+    const parkedKeys = Array.from({ length: 10_001 }, (_, n) => keyOf(String(n)))
+    const [reload] = machine.batchEnded(0, order, committed(order, { position: row(0, 1), parkedKeys }), at(0))
+    expect(reload).toEqual({ do: 'reload', ownership: 0, lane: 0, since: null })
+    machine.reloaded(0, 0, { position: row(0, 1), parkedKeys: [] }, at(0))
+    expect(machine.order(0)!.parked.size).toBe(0)
+  })
 })
+
+function keyOf(text: string): string {
+  return Buffer.from(text).toString('base64')
+}
 
 describe('a failing message', () => {
   function failing(): { machine: Partition; order: BatchOrder } {
@@ -245,6 +298,21 @@ describe('a failing message', () => {
     expect.fail('never charged')
   })
 
+  test('a connection lost under handlers makes the next batch smaller; only a message that loses one each time it runs alone is charged', () => {
+    const machine = owned()
+    machine.fetched(0, [record(0, left), record(1, left)], 2)
+    const charged: boolean[] = []
+    for (let now = 0; now < 1_000_000; now += 10_000) {
+      machine.wake(at(now))
+      const order = machine.order(0)!
+      charged.push(order.verdict !== null)
+      if (order.verdict !== null) break
+      machine.batchEnded(0, order, { outcome: 'lost', failure }, at(now))
+      machine.reloaded(0, 0, { position: row(0, 0), parkedKeys: [] }, at(now))
+    }
+    expect(charged).toEqual([...new Array<boolean>(7).fill(false), true])
+  })
+
   test('an outage charges nobody', () => {
     const { machine, order } = failing()
     machine.batchEnded(0, order, { outcome: 'unavailable', failure }, at(0))
@@ -291,7 +359,9 @@ describe('idle lanes', () => {
     const machine = owned()
     machine.fetched(0, [], 5)
     machine.advance()
-    expect(machine.advanced(0, [{ lane: 0 }, { lane: 1 }], [row(0, 5)], at(0))).toEqual([{ do: 'reload', ownership: 0, lane: 1 }])
+    expect(machine.advanced(0, [{ lane: 0 }, { lane: 1 }], [row(0, 5)], at(0))).toEqual([
+      { do: 'reload', ownership: 0, lane: 1, since: null },
+    ])
   })
 
   test('everything before what was dispatched counts as settled, though the rows stand further back', () => {

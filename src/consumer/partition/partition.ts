@@ -7,8 +7,8 @@ import { laneOf } from './lane-of.ts'
 import { type Leaders, contradiction, joined, leaderBefore, leadersOf, noLeaders } from './leaders.ts'
 import { outOfRange, truncated } from './lost-place.ts'
 import { Ownership, type PartitionPhase } from './ownership.ts'
-import type { PartitionCommand } from './partition-command.ts'
-import type { LanePosition, LogPlace, PartitionRef, PartitionState } from '../port.ts'
+import type { PartitionCommand, Since } from './partition-command.ts'
+import type { LaneNews, LanePosition, LogPlace, PartitionRef, PartitionState } from '../port.ts'
 
 export interface PartitionSettings extends LaneSettings {
   /** Stop reading when so much waits in memory; go on at half of it. */
@@ -175,6 +175,7 @@ export class Partition {
       case 'committed':
         this.#own.confirmed()
         lane.committed(order, result)
+        if (lane.knowsTooMany && this.phase === 'owned') return this.#reload(lane)
         break
       case 'failed':
         lane.failed(result)
@@ -186,8 +187,11 @@ export class Partition {
         lane.full(order, now)
         break
       case 'reload':
-        return this.#reload(lane)
+        if (result.isHeld) lane.met(order)
+        return this.#reload(lane, { position: order.position, waiting: lane.waitingOf(order) })
+      case 'lost':
       case 'unavailable':
+        if (result.outcome === 'lost') lane.disconnected(order, result)
         lane.interrupted(now)
         lane.activity = 'reload'
         if (this.phase === 'draining') return this.#reload(lane)
@@ -211,8 +215,19 @@ export class Partition {
     const mine = this.#lanes[lane]!
     if (row === null || row.position.epoch !== mine.position.epoch || row.position.nextOffset < mine.position.nextOffset)
       return this.#fenced(now)
-    mine.parked = new Set(ofLane(row.parkedKeys, row.position))
+    mine.knowAll(ofLane(row.parkedKeys, row.position))
     mine.moveTo(row.position)
+    mine.activity = 'idle'
+    return this.#laneIsIdle(mine, now)
+  }
+
+  /** What is new since the lane's row was read; nothing of this owner's own. */
+  caughtUp(ownership: number, { position, held, released }: LaneNews, now: Moment): Commands {
+    if (this.#own.isStale(ownership)) return []
+    const mine = this.#lanes[position.lane]!
+    mine.hold(held)
+    mine.release(released)
+    mine.moveTo(position)
     mine.activity = 'idle'
     return this.#laneIsIdle(mine, now)
   }
@@ -316,9 +331,9 @@ export class Partition {
     this.#finalAdvance = false
   }
 
-  #reload(lane: Lane): Commands {
+  #reload(lane: Lane, since: Since | null = null): Commands {
     lane.activity = 'reload'
-    return [{ do: 'reload', ownership: this.ownership, lane: lane.position.lane }]
+    return [{ do: 'reload', ownership: this.ownership, lane: lane.position.lane, since: lane.knowsTooMany ? null : since }]
   }
 
   #laneIsIdle(lane: Lane, now: Moment): Commands {

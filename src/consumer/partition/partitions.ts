@@ -165,11 +165,6 @@ export class Partitions {
     return storedOf([...this.#owned.values()])
   }
 
-  /** Is a lane about to run something, or doing so? */
-  get isBusy(): boolean {
-    return this.#dispatcher.isBusy
-  }
-
   /** The breaker has closed, or another suspect may run. */
   goOn(): void {
     this.#dispatcher.goOn()
@@ -227,7 +222,7 @@ export class Partitions {
         this.#track(this.#takeOver(owned, command.ownership))
         return
       case 'reload':
-        this.#track(this.#reload(owned, command.ownership, command.lane))
+        this.#track(this.#reload(owned, command))
         return
       case 'advance':
         this.#track(this.#advance(owned, command))
@@ -272,7 +267,7 @@ export class Partitions {
     const errorClass = 'failure' in result ? result.failure.errorClass : undefined
     tally.uncharged += 1
     if (result.outcome === 'full') this.#events.trouble('parked', full(order.lane))
-    if (result.outcome === 'unavailable') this.#events.trouble('batch', unavailable(result.failure))
+    if (result.outcome === 'unavailable' || result.outcome === 'lost') this.#events.trouble('batch', unavailable(result.failure))
     channels.consumerRollback.publish({ group, topic, partition, lane, reason: result.outcome, errorClass })
   }
 
@@ -310,11 +305,14 @@ export class Partitions {
     return store.takeOver({ partition: owned.machine.ref, lockTimeoutMs, inFlight: Math.min(firstSize, batch.maxMessages) })
   }
 
-  async #reload(owned: Owned, ownership: number, lane: number): Promise<void> {
+  async #reload(owned: Owned, { ownership, lane, since }: Extract<PartitionCommand, { do: 'reload' }>): Promise<void> {
     const { machine } = owned
+    const { store } = this.#settings
     try {
-      const row = await this.#settings.store.reload({ ...machine.ref, lane })
-      this.#execute(owned, machine.reloaded(ownership, lane, row, this.#now()))
+      const ref = { ...machine.ref, lane }
+      const news = since === null ? null : await store.catchUp(ref, since.position, since.waiting)
+      if (news !== null) return this.#execute(owned, machine.caughtUp(ownership, news, this.#now()))
+      this.#execute(owned, machine.reloaded(ownership, lane, await store.reload(ref), this.#now()))
     } catch (error) {
       this.#events.trouble('reload', error)
       this.#execute(owned, machine.reloadFailed(ownership, lane, this.#now()))

@@ -1,3 +1,4 @@
+import type { LetterGroup } from '../letter.ts'
 import type { GroupLetters } from '../port.ts'
 import type { AlertKind, AlertSettings } from './alert-machine.ts'
 import type { Contact } from './port.ts'
@@ -19,14 +20,17 @@ export interface Notice {
 /** Tells somebody. A rejection means that it was not told: it is tried again at the next look. */
 export type Notify = (notice: Notice) => void | Promise<void>
 
-/** Puts into words what is to be said of a group. `letters`: `null` when none is left. */
-export function noticeOf(
-  kind: AlertKind,
-  contact: Contact,
-  letters: GroupLetters | null,
-  now: number,
-  { windowMs }: AlertSettings,
-): Notice {
+/** How a group stands. */
+export interface Standing {
+  /** `null` when none is left. */
+  readonly letters: GroupLetters | null
+  /** Kinds that were not there before; some of them, if they are many. */
+  readonly fresh: readonly LetterGroup[]
+  readonly now: number
+}
+
+/** Puts into words what is to be said of a group. */
+export function noticeOf(kind: AlertKind, contact: Contact, { letters, fresh, now }: Standing, { windowMs }: AlertSettings): Notice {
   const { group, owner, runbook } = contact
   const about = { group, owner, runbook, eventId: letters?.example.messageId ?? null }
   if (letters === null)
@@ -41,6 +45,22 @@ export function noticeOf(
   switch (kind) {
     case 'growing':
       return { ...about, details, severity: 'critical', title: `${recent} dead letters within ${inWords(windowMs)}: ${group}` }
+    case 'kind': {
+      const kinds = fresh.map(
+        ({ type, errorClass, frame, count: n, example: { id } }) =>
+          `${type ?? 'a message without a type'}: ${errorClass}${frame === null ? '' : ` at ${frame}`} (${n}, such as letter ${id}).`,
+      )
+      const eventId = fresh[0]?.example.messageId ?? null
+      return {
+        ...about,
+        eventId,
+        details: [...kinds, details].join(' '),
+        severity: 'warning',
+        title: `Another kind of dead letter: ${group}`,
+      }
+    }
+    case 'more':
+      return { ...about, details, severity: 'warning', title: `${count} dead letters by now: ${group}` }
     case 'old':
       return { ...about, details, severity: 'warning', title: `A dead letter has waited for ${age}: ${group}` }
     default:

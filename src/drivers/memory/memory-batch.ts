@@ -92,6 +92,12 @@ export class MemoryHandlerTransaction implements HandlerTransaction {
   }
 }
 
+/** Where the lane stands then, and what others have held in it meanwhile. */
+interface Moved {
+  position: LanePosition
+  held: readonly string[]
+}
+
 type Refusal = Exclude<CommitOutcome['outcome'], 'committed' | 'refused'>
 
 /** A lane batch's transaction in memory. Its end takes the steps, and the locks, of the one in Postgres. */
@@ -104,30 +110,32 @@ export class MemoryBatch extends MemoryHandlerTransaction implements BatchTransa
   }
 
   async commit(end: BatchEnd): Promise<CommitOutcome> {
-    const position: LanePosition = {
-      ...end.position,
-      nextOffset: end.nextOffset,
-      leaderEpoch: end.leaderEpoch,
-      highWater: end.highWater,
-    }
+    const moved: Moved = { position: end.position, held: [] }
     const refusal = await this.end<Refusal>(end.publish, async () => {
       await this.parts.database.step('compare and set', this.tx)
-      return (await this.#move(end, position)) ?? (await this.#park(end)) ?? (await this.#queue(end)) ?? (await this.remember(end.handled))
+      return (await this.#move(end, moved)) ?? (await this.#park(end)) ?? (await this.#queue(end)) ?? (await this.remember(end.handled))
     })
-    return refusal === null ? { outcome: 'committed', position } : { outcome: refusal }
+    return refusal === null ? { outcome: 'committed', ...moved } : { outcome: refusal }
   }
 
   /** The compare-and-set. Looks, waits for whoever has the row, and looks again at what that one left. */
-  async #move({ position: from, inFlight }: BatchEnd, to: LanePosition): Promise<Refusal | null> {
+  async #move(end: BatchEnd, moved: Moved): Promise<Refusal | null> {
+    const { position: from, nextOffset, leaderEpoch, highWater, inFlight } = end
     const { tables, standstillMs } = this.parts
     const lane = this.#lane
     const isThere = (): boolean => {
       const row = tables.lane(lane)
-      return row !== undefined && row.epoch === from.epoch && row.nextOffset === from.nextOffset && row.holds === from.holds
+      return row !== undefined && row.epoch === from.epoch && row.nextOffset === from.nextOffset && row.holds >= from.holds
     }
     if (!isThere()) return 'moved'
     await this.tx.lock(laneLock(lane))
     if (!isThere()) return 'moved'
+    // Under the lock, so that nobody holds one more.
+    const held = tables.heldSince(lane, from)
+    if (held === null || end.ran.some((key) => held.includes(key.toString('base64')))) return 'moved'
+    const to = { ...from, nextOffset, leaderEpoch, highWater, holds: tables.lane(lane)!.holds }
+    moved.position = to
+    moved.held = held
     this.tx.limitStandstill(standstillMs)
     this.tx.stage(() => {
       tables.setLane(lane, to)

@@ -3,6 +3,7 @@ import type {
   BatchTransaction,
   ConsumerStore,
   FirstPositions,
+  LaneNews,
   LanePosition,
   LaneRef,
   LogPlace,
@@ -29,6 +30,7 @@ import {
 import { MemoryDatabase } from './memory-database.ts'
 import { MemoryDeadLetterStore } from './memory-dead-letter-store.ts'
 import { MemoryInboxStore } from './memory-inbox-store.ts'
+import { MemoryKeyHolds } from './memory-key-holds.ts'
 import { MemoryParkedStore } from './memory-parked-store.ts'
 import type { MemoryTransaction } from './memory-transaction.ts'
 
@@ -52,6 +54,8 @@ export class MemoryConsumerStore implements ConsumerStore {
   /** For tests that look behind the store, or take a safeguard out of it. */
   readonly tables = new MemoryConsumerTables()
   readonly parked: MemoryParkedStore
+  /** Keys that operators hold. */
+  readonly holds: MemoryKeyHolds
   readonly #parts: MemoryTransactionParts
 
   constructor({
@@ -64,6 +68,7 @@ export class MemoryConsumerStore implements ConsumerStore {
     this.alerts = new MemoryAlertStore(database)
     this.inbox = new MemoryInboxStore(this.tables)
     this.#parts = { database, tables: this.tables, append, standstillMs }
+    this.holds = new MemoryKeyHolds(database, this.tables)
     this.parked = new MemoryParkedStore(this.#parts)
   }
 
@@ -98,7 +103,9 @@ export class MemoryConsumerStore implements ConsumerStore {
           lanes: freshLanes(lanes, { offset, leaderEpoch: null }, 0),
           parked: new Map(),
           states: new Map(),
+          held: new Map(),
           care: new Map(),
+          holds: [],
         }
         tx.stage(() => void this.tables.partitions.set(partitionName(ref), made))
       }
@@ -120,6 +127,20 @@ export class MemoryConsumerStore implements ConsumerStore {
       // The row first, then the set: the other way round a key parked in between would be missing although its hold was counted.
       await this.database.step('parked keys', tx)
       return position === undefined ? null : { position, parkedKeys: [...this.queues(lane).keys()] }
+    } finally {
+      tx.rollBack()
+    }
+  }
+
+  async catchUp(lane: LaneRef, known: LanePosition, waiting: readonly string[]): Promise<LaneNews | null> {
+    const tx = this.database.begin()
+    try {
+      const position = this.tables.lane(lane)
+      if (position === undefined || position.epoch !== known.epoch || position.nextOffset !== known.nextOffset) return null
+      const held = this.tables.heldSince(lane, known)
+      await this.database.step('parked keys', tx)
+      const there = this.queues(lane)
+      return held === null ? null : { position, held, released: waiting.filter((key) => !there.has(key)) }
     } finally {
       tx.rollBack()
     }

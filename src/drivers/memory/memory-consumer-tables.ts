@@ -42,9 +42,33 @@ export interface MemoryPartition {
   readonly parked: Map<string, readonly ParkedMessage[]>
   /** By key, too. */
   readonly states: Map<string, ParkedState>
+  /** Keys that somebody holds, whether anything waits or not. */
+  readonly held: Map<string, MemoryHeldKey>
   /** By lane. */
   readonly care: Map<number, LaneCare>
+  /** What the lanes' counts of holds were raised for, oldest first. */
+  holds: readonly MemoryHold[]
 }
+
+/** An operator's hold of a key. */
+export interface MemoryHeldKey {
+  readonly by: string
+  readonly since: Date
+  readonly reason: string | null
+}
+
+/** A raise of a lane's count of holds. */
+export interface MemoryHold {
+  readonly lane: number
+  readonly epoch: number
+  /** The count from then on. */
+  readonly hold: number
+  /** Base64. */
+  readonly keys: readonly string[]
+}
+
+/** So many raises are remembered of a partition: few, so that those who lag behind are met. */
+const mostHolds = 24
 
 /** A dead letter, and where it comes from. */
 export interface MemoryDeadLetter extends DeadLetter {
@@ -74,6 +98,24 @@ export class MemoryConsumerTables {
     partition.lanes = partition.lanes.map((lane) => (lane.lane === position.lane ? position : lane))
   }
 
+  /** Raises a lane's count of holds, and notes what for. */
+  hold(ref: LaneRef, keys: readonly string[]): void {
+    const row = this.lane(ref)!
+    const hold = row.holds + 1
+    this.setLane(ref, { ...row, holds: hold })
+    const partition = this.partition(ref)!
+    partition.holds = [...partition.holds, { lane: ref.lane, epoch: row.epoch, hold, keys }].slice(-mostHolds)
+  }
+
+  /** The keys that were held in a lane since its owner read it; `null`: that is not known. */
+  heldSince(ref: LaneRef, { epoch, holds }: LanePosition): readonly string[] | null {
+    const now = this.lane(ref)!.holds
+    const raises = (this.partition(ref)?.holds ?? []).filter((one) => {
+      return one.lane === ref.lane && one.epoch === epoch && one.hold > holds && one.hold <= now
+    })
+    return raises.length === now - holds ? raises.flatMap(({ keys }) => keys) : null
+  }
+
   queue(ref: PartitionRef, message: ParkedMessage): void {
     const { parked } = this.partition(ref)!
     const key = keyName(message.record)
@@ -92,8 +134,16 @@ export class MemoryConsumerTables {
     const { parked, states } = this.partition(ref)!
     const left = (parked.get(key) ?? []).filter(({ record }) => !offsets.includes(record.offset))
     states.delete(key)
-    if (left.length === 0) parked.delete(key)
-    else parked.set(key, left)
+    parked.set(key, left)
+    this.dropIfEmpty(ref, key)
+  }
+
+  /** Only where nobody holds the key by name. */
+  dropIfEmpty(ref: PartitionRef, key: string): void {
+    const { parked, states, held } = this.partition(ref)!
+    if ((parked.get(key) ?? []).length > 0 || held.has(key)) return
+    states.delete(key)
+    parked.delete(key)
   }
 
   /** Gives a message up. One that dies again is the same letter. */

@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../../internal/clock.ts'
+import { MemoryAuditLog } from './memory-audit-log.ts'
 import { MemoryLocks } from './memory-locks.ts'
 import { type Change, MemoryTransaction } from './memory-transaction.ts'
 import { MemoryData } from './memory-view.ts'
@@ -20,6 +21,8 @@ export interface MemoryDatabaseOptions {
 export class MemoryDatabase {
   readonly clock: Clock
   readonly locks: MemoryLocks
+  /** Committed lines. */
+  readonly auditLog: MemoryAuditLog
   /** Committed values, for whoever wants to look from outside of a transaction. */
   readonly data = new MemoryData()
   readonly #step: (what: string, transaction: MemoryTransaction) => Promise<void>
@@ -28,6 +31,7 @@ export class MemoryDatabase {
   constructor({ clock = systemClock, step = () => Promise.resolve() }: MemoryDatabaseOptions = {}) {
     this.clock = clock
     this.locks = new MemoryLocks(clock)
+    this.auditLog = new MemoryAuditLog(clock)
     this.#step = step
   }
 

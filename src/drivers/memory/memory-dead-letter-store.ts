@@ -1,26 +1,29 @@
 import { laneOf } from '../../consumer/partition/lane-of.ts'
-import type { LaneRef, PartitionRef } from '../../consumer/port.ts'
+import type { PartitionRef } from '../../consumer/port.ts'
 import { redriveConflict, requireChangeable } from '../../dead-letter/conflict.ts'
 import type { Letter, LetterDetail, LetterEvent, LetterGroup } from '../../dead-letter/letter.ts'
 import { parkedKeyOf } from '../../consumer/parked/parked-key.ts'
-import type {
-  ChangeOptions,
-  DeadLetterStore,
-  GroupLetters,
-  LetterChange,
-  LetterContent,
-  LetterCount,
-  LetterFilter,
-  LetterPage,
-  LetterRef,
-  LetterStats,
-  RedriveLetter,
-  RedriveOutcome,
+import {
+  type ChangeOptions,
+  type DeadLetterStore,
+  type GroupLetters,
+  type LetterChange,
+  type LetterContent,
+  type LetterCount,
+  type LetterFilter,
+  type LetterHeaders,
+  type LetterPage,
+  type LetterRef,
+  type LetterStats,
+  type RedriveLetter,
+  type RedriveOutcome,
+  mostKinds,
 } from '../../dead-letter/port.ts'
-import { type LockedLetter, redriveOutcomes } from '../../dead-letter/redrive-refusal.ts'
+import { type LockedLetter, redriveOutcomes, severalPartitions } from '../../dead-letter/redrive-refusal.ts'
 import { TidemarkError } from '../../errors.ts'
+import { coordinateHeader } from '../../message/wire.ts'
 import { laneLock } from './memory-batch.ts'
-import { type MemoryConsumerTables, type ParkedMessage, keyLock } from './memory-consumer-tables.ts'
+import { type MemoryConsumerTables, type ParkedMessage, keyLock, partitionName } from './memory-consumer-tables.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import { matchesFilter } from './memory-letter-filter.ts'
 import { type LetterLife, allLetters, letterById, newLife } from './memory-letters.ts'
@@ -49,6 +52,12 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     return letterById(this.#tables, id)
   }
 
+  async loggedBefore(ids: readonly number[], time: number): Promise<readonly LetterHeaders[]> {
+    return this.#found({ ids, archived: 'any' })
+      .filter(({ record }) => record.timestamp < time && !record.headers.some(([name]) => name === coordinateHeader))
+      .map(({ id, record }) => ({ id, record: { ...record, value: null } }))
+  }
+
   async count(filter: LetterFilter): Promise<LetterCount> {
     const found = this.#found(filter)
     const keys = new Set(found.map(orderOf)).size
@@ -74,12 +83,14 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
   async byGroup(since: Date): Promise<readonly GroupLetters[]> {
     return [...groupedBy(this.#found({}), ({ group }) => group)].map(([group, letters]) => {
       const { id, messageId, errorClass, type, fingerprint } = letters[0]!
+      const kinds = [...new Set(letters.map((letter) => letter.fingerprint))].sort()
       return {
         group,
         count: letters.length,
         recent: letters.filter(({ diedAt }) => diedAt >= since).length,
         oldest: letters.at(-1)!.diedAt,
         newest: letters[0]!.diedAt,
+        kinds: kinds.length <= mostKinds ? kinds : [],
         example: { id, messageId, errorClass, type, fingerprint },
       }
     })
@@ -87,7 +98,9 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
 
   async *select(filter: LetterFilter, pageSize = 1_000): AsyncIterable<readonly LetterRef[]> {
     const inOrder = [...groupedBy(this.#found(filter), orderOf)].flatMap(([order, letters]) =>
-      letters.sort((a, b) => a.offset - b.offset).map(({ id, version }) => ({ id, version, order })),
+      letters
+        .sort((a, b) => a.offset - b.offset)
+        .map((letter) => ({ id: letter.id, version: letter.version, place: partitionName(letter), order })),
     )
     for (let from = 0; from < inOrder.length; from += pageSize) yield inOrder.slice(from, from + pageSize)
   }
@@ -142,53 +155,54 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     const found = letters.flatMap(({ id }) => letterById(this.#tables, id) ?? [])
     const [first] = found
     if (first === undefined) return refused('unknown')
-    if (found.some((letter) => orderOf(letter) !== orderOf(first))) {
-      throw new TidemarkError('INPUT_INVALID', 'Letters of different keys cannot be redriven in one call.', {
-        remedy: 'Call redrive once for each key; a letter without a key is one of its own.',
-      })
-    }
+    if (found.some((letter) => partitionName(letter) !== partitionName(first))) throw severalPartitions()
     for (;;) {
       const lanes = this.#tables.partition(first)?.lanes.length
       if (lanes === undefined) return refused('no-position')
-      const lane = { ...placeOf(first), lane: laneOf(first.key, first.offset, lanes) }
-      const outcome = await this.#database.transaction((tx) => this.#redriveIn(tx, lane, lanes, letters, first, options, content))
+      const outcome = await this.#database.transaction((tx) => this.#redriveIn(tx, lanes, letters, found, options, content))
       if (outcome !== 'lanes-changed') return outcome
     }
   }
 
   async #redriveIn(
     tx: MemoryTransaction,
-    lane: LaneRef,
     lanes: number,
     letters: readonly RedriveLetter[],
-    first: LetterDetail,
+    all: readonly LetterDetail[],
     options: Omit<ChangeOptions, 'version'>,
     content: LetterContent | null,
   ): Promise<readonly RedriveOutcome[] | 'lanes-changed'> {
     const { actor } = options
-    const key = keyOf(first)
-    await tx.lock(laneLock(lane))
+    const partition = placeOf(all[0]!)
+    const laneOfLetter = ({ key, offset }: Letter): number => laneOf(key, offset, lanes)
+    const concerned = [...new Set(all.map(laneOfLetter))].sort((a, b) => a - b)
+    for (const lane of concerned) await tx.lock(laneLock({ ...partition, lane }))
     await this.#database.step('redrive: hold', tx)
-    const position = this.#tables.lane(lane)
-    if (position === undefined || position.lanes !== lanes) return 'lanes-changed'
-    await tx.lock(keyLock(lane, key))
+    if (this.#tables.partition(partition)?.lanes.length !== lanes) return 'lanes-changed'
+    for (const key of [...new Set(all.map(keyOf))].sort()) await tx.lock(keyLock(partition, key))
     await this.#database.step('redrive: letters', tx)
     for (const id of letters.map((one) => one.id).sort((a, b) => a - b)) await tx.lock(letterLock(id))
     const find = (id: number): LockedLetter | undefined => {
       const letter = letterById(this.#tables, id)
       return letter === null ? undefined : { ...letter, archived: letter.archivedAt !== null }
     }
-    const outcomes = redriveOutcomes(letters, find, { nextOffset: position.nextOffset, changes: content === null ? 1 : 2 })
+    const nextOffset = (id: number): number =>
+      this.#tables.lane({ ...partition, lane: laneOfLetter(letterById(this.#tables, id)!) })!.nextOffset
+    const outcomes = redriveOutcomes(letters, find, { nextOffset, changes: content === null ? 1 : 2 })
     const going = outcomes.flatMap(({ id, outcome }) => (outcome === 'redriven' ? [letterById(this.#tables, id)!] : []))
     if (going.length === 0) return outcomes
-    tx.stage(() => this.#tables.setLane(lane, { ...this.#tables.lane(lane)!, holds: position.holds + 1 }))
+    this.#noteLines(tx, options)
+    for (const lane of concerned) {
+      const keys = [...new Set(going.filter((letter) => laneOfLetter(letter) === lane).map(keyOf))]
+      if (keys.length > 0) tx.stage(() => this.#tables.hold({ ...partition, lane }, keys))
+    }
     for (const letter of going) {
       if (content !== null) this.#editIn(tx, letter, content, options)
       const change = { state: 'redriven', redrives: letter.redrives + 1, endedAt: null, endedBy: null, endReason: null } as const
       this.#alter(tx, letter.id, change, this.#event(actor, 'redriven', options.reason ?? null))
       tx.stage(() => {
         const { record } = letterById(this.#tables, letter.id)!
-        this.#setQueue(letter, key, (queue) => [
+        this.#setQueue(letter, keyOf(letter), (queue) => [
           ...queue.filter((one) => one.record.offset !== record.offset),
           { record, dead: false, letterId: letter.id },
         ])
@@ -214,6 +228,7 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
         const letter = letterById(this.#tables, id)!
         requireChangeable(letter, wish, options)
         await work(tx, letter)
+        this.#noteLines(tx, options)
         return id
       })
       .then((done) => (done === null ? null : withoutContent(letterById(this.#tables, done)!)))
@@ -247,14 +262,18 @@ export class MemoryDeadLetterStore implements DeadLetterStore {
     const before = queueOf(this.#tables, place, key)
     const queue = [...change(before)].sort((a, b) => a.record.offset - b.record.offset)
     const [head] = queue
+    parked.set(key, queue)
     if (head === undefined) {
       states.delete(key)
-      parked.delete(key)
+      this.#tables.dropIfEmpty(place, key)
       return
     }
-    parked.set(key, queue)
     if (head !== before[0]) this.#tables.note(place, key, { attempts: 0, failures: [], crashes: 0, nextAttemptAt: 0 })
     blockIfDead(this.#tables, place, key)
+  }
+
+  #noteLines(tx: MemoryTransaction, { audit = [] }: Pick<ChangeOptions, 'audit'>): void {
+    if (audit.length > 0) tx.stage(() => audit.forEach((line) => this.#database.auditLog.record(line)))
   }
 
   #life(id: number): LetterLife {
@@ -335,7 +354,7 @@ function countedBy<T>(all: readonly T[], nameOf: (one: T) => string): Map<string
 /** Newest first. */
 function groupOf(letters: readonly LetterDetail[]): LetterGroup {
   const newest = letters[0]!
-  const { fingerprint, group, type, errorClass, frame, id, reason } = newest
+  const { fingerprint, group, type, errorClass, frame, id, messageId, reason } = newest
   return {
     fingerprint,
     group,
@@ -346,6 +365,6 @@ function groupOf(letters: readonly LetterDetail[]): LetterGroup {
     firstDiedAt: letters.at(-1)!.diedAt,
     lastDiedAt: newest.diedAt,
     cameBack: letters.filter(({ redrives }) => redrives > 0).length,
-    example: { id, reason },
+    example: { id, messageId, reason },
   }
 }

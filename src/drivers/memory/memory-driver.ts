@@ -85,6 +85,7 @@ function openDatabase(
     inbox: consumer.inbox,
     ledger,
     deadLetters: consumer.letters,
+    holds: consumer.holds,
     alerts: consumer.alerts,
     operations,
     place: 'memory',

@@ -11,6 +11,10 @@ export class MemoryInboxStore implements InboxStore {
     this.#tables = tables
   }
 
+  async rememberedSince(): Promise<number | null> {
+    return this.#tables.forgottenBefore
+  }
+
   async state(groups: readonly string[]): Promise<InboxState> {
     const rememberedSince = this.#tables.forgottenBefore
     return {

@@ -1,3 +1,4 @@
+import { passedOnHeaders } from '../../consumer/batch/original-record.ts'
 import type { LetterDetail } from '../../dead-letter/letter.ts'
 import type { LetterFilter } from '../../dead-letter/port.ts'
 
@@ -13,7 +14,7 @@ export function matchesFilter(letter: LetterDetail, filter: LetterFilter): boole
     isAnyOf(filter.types, letter.type) &&
     isAnyOf(filter.errorClasses, letter.errorClass) &&
     isAnyOf(filter.fingerprints, letter.fingerprint) &&
-    isAnyOf(filter.topics, letter.topic) &&
+    (isAnyOf(filter.topics, letter.topic) || filter.topics!.some((topic) => hasHeader(letter, passedOnHeaders.topic, topic))) &&
     isAnyOf(filter.handlers, letter.handler) &&
     (filter.keys === undefined || filter.keys.some((key) => letter.key?.equals(Buffer.from(key)) === true)) &&
     (filter.assignee === undefined || filter.assignee === letter.assignee) &&

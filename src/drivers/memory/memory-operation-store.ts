@@ -27,7 +27,6 @@ interface Stored {
 export class MemoryOperationStore implements OperationStore {
   readonly #database: MemoryDatabase
   readonly #operations = new Map<string, Stored>()
-  readonly #audit: AuditRecord[] = []
   #tokens = 0
 
   constructor({ database = new MemoryDatabase() }: { readonly database?: MemoryDatabase } = {}) {
@@ -38,14 +37,8 @@ export class MemoryOperationStore implements OperationStore {
     this.#record(entry)
   }
 
-  async listAudit({ actor, verb, target, outcome, before = Infinity, limit = 100 }: AuditFilter): Promise<readonly AuditRecord[]> {
-    const fits = (line: AuditRecord): boolean =>
-      line.id < before &&
-      (actor === undefined || line.actor.id === actor) &&
-      (verb === undefined || line.verb === verb) &&
-      (target === undefined || (line.target.type === target.type && (target.id === undefined || line.target.id === target.id))) &&
-      (outcome === undefined || line.outcome === outcome)
-    return this.#audit.filter(fits).toReversed().slice(0, limit)
+  async listAudit(filter: AuditFilter): Promise<readonly AuditRecord[]> {
+    return this.#database.auditLog.list(filter)
   }
 
   async create(planned: NewOperation, audit: AuditEntry): Promise<void> {
@@ -120,7 +113,7 @@ export class MemoryOperationStore implements OperationStore {
   }
 
   #record(entry: AuditEntry): void {
-    this.#audit.push(Object.freeze({ ...structuredClone(entry), id: this.#audit.length + 1, at: new Date(this.#clock.now()) }))
+    this.#database.auditLog.record(entry)
   }
 
   #set(stored: Stored, change: Partial<Operation>): Operation {

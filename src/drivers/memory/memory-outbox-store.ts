@@ -1,7 +1,7 @@
 import { TidemarkError } from '../../errors.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { Transaction } from '../../message/transaction.ts'
-import type { AppendHints, OutboxStore, RelayStream } from '../../outbox/port.ts'
+import type { AppendHints, HeldBack, OutboxStore, RelayStream } from '../../outbox/port.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import { MemoryOutbox, type ParkedRow, keyOf } from './memory-outbox.ts'
 import { MemoryRelayStream } from './memory-relay-stream.ts'
@@ -50,6 +50,10 @@ export class MemoryOutboxStore implements OutboxStore {
       return unpublished + (row.finished ? 0 : Math.max(1, left)) + this.tables.releasing(row).length
     })
     return waiting.reduce((sum, one) => sum + one, 0)
+  }
+
+  async heldBack(): Promise<HeldBack> {
+    return { keys: this.tables.parked.size, messages: this.tables.held.size }
   }
 
   async openStream(stream: number): Promise<RelayStream> {

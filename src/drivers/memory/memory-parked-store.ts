@@ -97,8 +97,9 @@ export class MemoryParkedStore implements ParkedStore {
     return this.#eachLeased(keys, (now) => ({ leaseUntil: now + leaseMs }))
   }
 
-  giveBack(keys: readonly LeasedKey[], afterMs: number): Promise<void> {
-    return this.#eachLeased(keys, (now) => ({ lease: null, leaseUntil: 0, nextAttemptAt: now + afterMs }))
+  giveBack(keys: readonly LeasedKey[], how: 'tried' | 'untried', afterMs: number): Promise<void> {
+    const blame = how === 'tried' ? { crashes: 0 } : {}
+    return this.#eachLeased(keys, (now) => ({ lease: null, leaseUntil: 0, nextAttemptAt: now + afterMs, ...blame }))
   }
 
   /** Notes something of each key whose lease is not lost. */
@@ -129,9 +130,9 @@ export class MemoryParkedStore implements ParkedStore {
 
   async waiting(group: string): Promise<number> {
     let waiting = 0
-    for (const { ref, parked } of this.#parts.tables.partitions.values()) {
+    for (const { ref, parked, held } of this.#parts.tables.partitions.values()) {
       if (ref.group !== group) continue
-      for (const queue of parked.values()) if (!queue.some(({ dead }) => dead)) waiting += queue.length
+      for (const [key, queue] of parked) if (!held.has(key) && !queue.some(({ dead }) => dead)) waiting += queue.length
     }
     return waiting
   }
@@ -151,6 +152,7 @@ export class MemoryParkedStore implements ParkedStore {
     for (const partition of this.#parts.tables.partitions.values()) {
       if (partition.ref.group !== group || !topicIds.includes(partition.ref.topicId)) continue
       for (const key of partition.parked.keys()) {
+        if (partition.held.has(key)) continue
         const { lease, leaseUntil, nextAttemptAt } = partition.states.get(key) ?? freshState
         if (nextAttemptAt <= now && (lease === null || leaseUntil < now)) due.push({ at: nextAttemptAt, of: [partition, key] })
       }

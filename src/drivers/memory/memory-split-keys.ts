@@ -16,7 +16,7 @@ export function splitKeysOf(partitions: readonly MemoryPartition[]): readonly Sp
 function ofTopic(partitions: readonly MemoryPartition[]): readonly SplitKey[] {
   const places = new Map<string, number[]>()
   for (const { ref, parked } of partitions.toSorted((a, b) => a.ref.partition - b.ref.partition)) {
-    for (const key of parked.keys()) places.set(key, [...(places.get(key) ?? []), ref.partition])
+    for (const [key, queue] of parked) if (queue.length > 0) places.set(key, [...(places.get(key) ?? []), ref.partition])
   }
   return [...places]
     .map(([key, at]) => ({ key: Buffer.from(key, 'base64'), partitions: at }))

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Letter, LetterDetail, LetterEdit, LetterEvent, LetterGroup, LetterState } from '../../dead-letter/letter.ts'
-import type { GroupLetters, LetterRef } from '../../dead-letter/port.ts'
+import type { GroupLetters, LetterHeaders, LetterRef } from '../../dead-letter/port.ts'
 import type { Row } from '../../message/transaction.ts'
 import { attemptsFromJson, headersFromJson } from './queries/record-columns.ts'
 
@@ -66,7 +66,7 @@ export function letterGroupOf(row: Row): LetterGroup {
     firstDiedAt: row['first'] as Date,
     lastDiedAt: row['last'] as Date,
     cameBack: Number(row['came_back']),
-    example: { id: Number(row['id']), reason: String(row['reason']) },
+    example: { id: Number(row['id']), messageId: row['message_id'] as string | null, reason: String(row['reason']) },
   }
 }
 
@@ -77,6 +77,7 @@ export function groupLettersOf(row: Row): GroupLetters {
     recent: Number(row['recent']),
     oldest: row['oldest'] as Date,
     newest: row['newest'] as Date,
+    kinds: row['kinds'] as string[],
     example: {
       id: Number(row['id']),
       messageId: row['message_id'] as string | null,
@@ -87,12 +88,34 @@ export function groupLettersOf(row: Row): GroupLetters {
   }
 }
 
+/** A row of `lettersLoggedBefore`. */
+export function letterHeadersOf(row: Row): LetterHeaders {
+  return {
+    id: Number(row['id']),
+    record: {
+      topic: String(row['topic']),
+      partition: Number(row['partition']),
+      offset: Number(row['log_offset']),
+      timestamp: (row['log_time'] as Date).getTime(),
+      key: row['key'] as Buffer | null,
+      value: null,
+      headers: headersFromJson(String(row['headers'])),
+    },
+  }
+}
+
 /** A row of a selection. Keys may be long, so the order goes by a hash. */
 export function letterRefOf(row: Row): LetterRef {
   const id = Number(row['id'])
   const key = row['key'] as Buffer | null
-  const place = JSON.stringify([row['group_name'], row['topic_id'], row['partition'], key === null ? id : key.toString('base64')])
-  return { id, version: Number(row['version']), order: createHash('sha256').update(place).digest('base64url') }
+  const partition = [row['group_name'], row['topic_id'], row['partition']]
+  const stands = JSON.stringify([...partition, key === null ? id : key.toString('base64')])
+  return {
+    id,
+    version: Number(row['version']),
+    place: JSON.stringify(partition),
+    order: createHash('sha256').update(stands).digest('base64url'),
+  }
 }
 
 function editOf(row: Row): LetterEdit {

@@ -45,7 +45,7 @@ export class PostgresHandlerTransaction implements HandlerTransaction {
   readonly #session: Session
   readonly #settings: HandlerTransactionSettings
   #ended = false
-  #isMarked = false
+  #marks = 0
   /** As they were before the first handler. `null`: not answered yet, so no handler has asked for anything either. */
   #settingsFound: Row | null = null
 
@@ -78,26 +78,31 @@ export class PostgresHandlerTransaction implements HandlerTransaction {
 
   blame(error: unknown): 'handler' | 'conflict' | 'lost' {
     if (this.#session.broken !== null) return 'lost'
-    const code = serverCode(error)
-    if (code === null) return 'handler'
+    // Errors of other servers have codes, too, and say nothing of this one.
+    const code = serverCode(error, this.#session)
     if (code === deadlockDetected || code === serializationFailure) return 'conflict'
-    return code.startsWith('08') || code.startsWith('57P') ? 'lost' : 'handler'
+    return code?.startsWith('57P') === true ? 'lost' : 'handler'
   }
 
   mark(): void {
     // One savepoint at a time: they pile up otherwise, and each one that has written costs every snapshot on the server.
-    if (this.#isMarked) void this.#ask({ text: `release savepoint ${markName}` })
-    this.#isMarked = true
-    void this.#ask({ text: `savepoint ${markName}` })
+    if (this.#marks > 0) void this.#ask({ text: `release savepoint ${this.#markName}` })
+    this.#marks += 1
+    void this.#ask({ text: `savepoint ${this.#markName}` })
   }
 
   async undo(): Promise<boolean> {
     try {
-      await this.#session.run([{ text: `rollback to savepoint ${markName}` }])
+      await this.#session.run([{ text: `rollback to savepoint ${this.#markName}` }])
       return (await this.status()) === 'open'
     } catch {
       return false
     }
+  }
+
+  /** Another one each time: where a mark could not be made, nobody goes back to the one before it. And not one that a handler would think of. */
+  get #markName(): string {
+    return `tidemark_mark_${this.#marks}`
   }
 
   async rollBack(how?: 'at once'): Promise<void> {
@@ -158,7 +163,7 @@ export class PostgresHandlerTransaction implements HandlerTransaction {
   async #undone(error: unknown, last: LastStatements): Promise<EndOutcome> {
     const outcome = refusal(error)
     if (outcome === null && this.#session.broken !== null) throw this.#lost(error)
-    if (outcome === null && isOfStatement(error)) return this.#judged(error, last)
+    if (outcome === null && isOfStatement(error, this.#session)) return this.#judged(error, last)
     await this.rollBack()
     if (outcome === null) throw appendError(error)
     return { outcome }
@@ -170,7 +175,8 @@ export class PostgresHandlerTransaction implements HandlerTransaction {
     const refused = refusal(alone)
     // What was published may be something that the server cannot store.
     const isTheirs =
-      alone === null || (isOfData(alone) && last.publish.length > 0 && (await this.#rehearse({ ...last, publish: [] })) === null)
+      alone === null ||
+      (isOfData(alone, this.#session) && last.publish.length > 0 && (await this.#rehearse({ ...last, publish: [] })) === null)
     if (isTheirs || refused !== null) {
       await this.rollBack()
       return refused === null ? { outcome: 'refused', error } : { outcome: refused }
@@ -197,7 +203,7 @@ export class PostgresHandlerTransaction implements HandlerTransaction {
 
   /** The commit itself failed: refused by the server, or its reply was lost. */
   #uncertain(error: unknown): EndOutcome {
-    const code = this.#session.broken === null ? serverCode(error) : null
+    const code = this.#session.broken === null ? serverCode(error, this.#session) : null
     if (code === null || this.blame(error) === 'lost') throw this.#lost(error)
     this.#release(true)
     if (this.blame(error) === 'conflict') throw error
@@ -223,8 +229,6 @@ interface EndSteps {
   readonly end: Promise<unknown>
 }
 
-/** Not a name that a handler would think of. */
-const markName = 'tidemark_mark'
 const deadlockDetected = '40P01'
 const serializationFailure = '40001'
 const alwaysTrue = (): boolean => true
@@ -236,24 +240,31 @@ function rootOf(steps: readonly PromiseSettledResult<unknown>[]): unknown {
   return reasons.find((reason) => !(reason instanceof StatementSkipped)) ?? reasons[0]
 }
 
-/** The SQLSTATE of what the server said, also where a client's library wrapped it. Other programs' error codes are none of it. */
-function serverCode(error: unknown, depth = 3): string | null {
-  if (!(error instanceof Error) || depth === 0) return null
-  if ('code' in error && 'severity' in error && typeof error.code === 'string') return error.code
-  return serverCode(error.cause, depth - 1)
+/**
+ * The SQLSTATE of what the server said in this session, also where a client's library wrapped it. Other programs' error codes are none of it. Never throws,
+ * whatever was thrown.
+ */
+function serverCode(error: unknown, session: Session, depth = 3): string | null {
+  try {
+    if (!(error instanceof Error) || depth === 0) return null
+    if (session.answeredWith(error) && 'code' in error && 'severity' in error && typeof error.code === 'string') return error.code
+    return serverCode(error.cause, session, depth - 1)
+  } catch {
+    return null
+  }
 }
 
 const beginStatement: Statement = { text: 'begin isolation level read committed' }
 const commitStatement: Statement = { text: 'commit' }
 
 /** Did a statement fail for what it is, rather than for the state of the server or somebody else's doing? By the classes of SQLSTATE. */
-function isOfStatement(error: unknown): boolean {
-  const code = serverCode(error)
+function isOfStatement(error: unknown, session: Session): boolean {
+  const code = serverCode(error, session)
   return code !== null && !/^(?:08|40|53|55|57|58|XX|25P)/.test(code)
 }
 
-function isOfData(error: unknown): boolean {
-  return serverCode(error)?.startsWith('22') === true
+function isOfData(error: unknown, session: Session): boolean {
+  return serverCode(error, session)?.startsWith('22') === true
 }
 
 /** What `consumer_require` raised, if it did. */

@@ -3,6 +3,7 @@ import type {
   BatchTransaction,
   ConsumerStore,
   FirstPositions,
+  LaneNews,
   LanePosition,
   LaneRef,
   LogPlace,
@@ -18,13 +19,16 @@ import type { Row } from '../../message/transaction.ts'
 import { type PostgresDatabase, commit, connectionError, rollBack } from './database.ts'
 import { endBlockers } from './end-blockers.ts'
 import { quotedSchema } from './migrations/schema-name.ts'
+import { ParkedRoom } from './parked-room.ts'
 import { PostgresBatch } from './postgres-batch.ts'
 import { PostgresParkedStore } from './postgres-parked-store.ts'
 import { emptySlot, inboxSlots, lockRotation, turn } from './queries/inbox.ts'
-import { parkedKeys } from './queries/parked.ts'
+import { parkedKeys, releasedKeys } from './queries/parked.ts'
 import {
   advanceLanes,
   deleteLanes,
+  forgetHolds,
+  holdsSince,
   insertLanes,
   giveBackLanes,
   lanePosition,
@@ -32,6 +36,7 @@ import {
   lockLanes,
   makePositions,
   markMessage,
+  mostHolds,
   positionsOfGroup,
   raiseEpochs,
   readLane,
@@ -58,6 +63,7 @@ export class PostgresConsumerStore implements ConsumerStore {
   readonly #schema: string
   readonly #name: string
   readonly #standstillMs: number
+  readonly #room = new ParkedRoom()
   readonly parked: PostgresParkedStore
 
   constructor({ database, schema = 'tidemark', standstillMs = 5_000 }: PostgresConsumerStoreOptions) {
@@ -124,6 +130,23 @@ export class PostgresConsumerStore implements ConsumerStore {
     return position === undefined ? null : { position, parkedKeys: keys(set!) }
   }
 
+  async catchUp(lane: LaneRef, known: LanePosition, waiting: readonly string[]): Promise<LaneNews | null> {
+    const asked = waiting.map((key) => Buffer.from(key, 'base64'))
+    const statements = [
+      readLane(this.#schema, lane),
+      holdsSince(this.#schema, lane, known),
+      ...(asked.length === 0 ? [] : [releasedKeys(this.#schema, lane, asked)]),
+    ]
+    const [row, holds, released] = await this.#run(statements, 'read committed')
+    const [position] = positions(row!)
+    // Where this owner's own batch has moved the row, it may have parked keys as well.
+    if (position === undefined || position.epoch !== known.epoch || position.nextOffset !== known.nextOffset) return null
+    const raises = holds!.rows.filter(({ hold }) => Number(hold) <= position.holds)
+    if (raises.length !== position.holds - known.holds || raises.length > mostHolds) return null
+    const held = holds!.rows.flatMap((raise) => (raise['keys'] as readonly Buffer[]).map((key) => key.toString('base64')))
+    return { position, held, released: released === undefined ? [] : keys(released) }
+  }
+
   async advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]> {
     crashPoint('consumer:before-advance')
     const [moved] = await this.#run([advanceLanes(this.#schema, partition, targets)])
@@ -161,7 +184,7 @@ export class PostgresConsumerStore implements ConsumerStore {
   }
 
   async begin(lane: LaneRef): Promise<BatchTransaction> {
-    return new PostgresBatch(await this.#database.lease(), { schema: this.#name, lane, standstillMs: this.#standstillMs })
+    return new PostgresBatch(await this.#database.lease(), { schema: this.#name, lane, standstillMs: this.#standstillMs, room: this.#room })
   }
 
   async mark(
@@ -180,6 +203,7 @@ export class PostgresConsumerStore implements ConsumerStore {
   }
 
   async forgetHandled(retentionMs: number): Promise<void> {
+    await this.#run([forgetHolds(this.#schema)])
     await this.#database.use(async (session) => {
       try {
         // One table less than there are is full; the oldest is emptied when its youngest entry is out of the horizon.

@@ -8,6 +8,7 @@ import {
   type LetterContent,
   type LetterCount,
   type LetterFilter,
+  type LetterHeaders,
   type LetterPage,
   type LetterRef,
   type LetterStats,
@@ -17,13 +18,14 @@ import {
 } from '../../dead-letter/port.ts'
 import { TidemarkError } from '../../errors.ts'
 import { type PostgresDatabase, commit, rollBack } from './database.ts'
-import { groupLettersOf, letterDetailOf, letterGroupOf, letterOf, letterRefOf } from './dead-letter-rows.ts'
+import { groupLettersOf, letterDetailOf, letterGroupOf, letterHeadersOf, letterOf, letterRefOf } from './dead-letter-rows.ts'
 import { letterTransaction } from './letter-transaction.ts'
 import { defaultSchema, quotedSchema } from './migrations/schema-name.ts'
-import { keyOfLetters, redriveLetters } from './postgres-redrive.ts'
+import { placedLetter, redriveLetters } from './postgres-redrive.ts'
+import { insertAudit } from './queries/audit.ts'
 import * as changes from './queries/dead-letter-change.ts'
 import * as lists from './queries/dead-letter-list.ts'
-import { dequeueLetter, findLetters, lockKey, queuedOffsets, releaseKeyIfEmpty, settleKey } from './queries/dead-letter-redrive.ts'
+import { dequeueLetter, findLetters, lockKey, queuedOffsets, releaseKeyIfEmpty, settleKeys } from './queries/dead-letter-redrive.ts'
 import type { Statement, StatementResult } from './statement-run.ts'
 
 /** The dead letters in the service's Postgres database. Statements: `queries/dead-letter-*.ts`. */
@@ -53,6 +55,11 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
     ])
     const row = letter!.rows[0]
     return row === undefined ? null : letterDetailOf(row, edits!.rows, events!.rows)
+  }
+
+  async loggedBefore(ids: readonly number[], time: number): Promise<readonly LetterHeaders[]> {
+    const [result] = await this.#run([lists.lettersLoggedBefore(this.#schema, ids, time)])
+    return result!.rows.map(letterHeadersOf)
   }
 
   async count(filter: LetterFilter): Promise<LetterCount> {
@@ -124,16 +131,17 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
     return this.#changeLetter(id, 'edit', options, () => this.#editing(id, content, options))
   }
 
-  redrive(letters: readonly RedriveLetter[], { actor, reason }: ChangeOptions): Promise<readonly RedriveOutcome[]> {
-    return redriveLetters(this.#database, this.#schema, { letters, actor, reason: reason ?? null })
+  redrive(letters: readonly RedriveLetter[], { actor, reason, audit = [] }: ChangeOptions): Promise<readonly RedriveOutcome[]> {
+    return redriveLetters(this.#database, this.#schema, { letters, actor, reason: reason ?? null, audit })
   }
 
   async #editAndRedrive(id: number, content: LetterContent, options: ChangeOptions): Promise<Letter | null> {
-    const { actor, reason, version } = options
+    const { actor, reason, version, audit = [] } = options
     const [outcome] = await redriveLetters(this.#database, this.#schema, {
       letters: [version === undefined ? { id } : { id, version }],
       actor,
       reason: reason ?? null,
+      audit,
       before: () => ({
         statements: this.#editing(id, content, options),
         valueBytes: content.value === undefined ? null : (content.value?.length ?? 0),
@@ -171,7 +179,7 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
       const row = locked!.rows[0]
       if (row === undefined) return { end: 'undo', result: null }
       requireChangeable(letterOf(row), wish, options)
-      const results = await commit(session, statements())
+      const results = await commit(session, [...this.#lines(options), ...statements()])
       return { end: 'committed', result: letterOf(results.at(-2)!.rows[0]!) }
     })
   }
@@ -183,13 +191,13 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
     const schema = this.#schema
     const { actor } = options
     const reason = options.reason ?? null
-    const key = keyOfLetters([place])
-    const offset = Number(place['log_offset'])
+    const letter = placedLetter(place)
+    const { key, offset } = letter
     return letterTransaction(this.#database, async (session) => {
       const [, locked, queued] = await session.run([
-        lockKey(schema, key),
+        lockKey(schema, letter),
         changes.lockLetter(schema, id),
-        queuedOffsets(schema, key, [offset]),
+        queuedOffsets(schema, [letter]),
       ])
       const row = locked!.rows[0]
       if (row === undefined) return { end: 'undo', result: null }
@@ -200,15 +208,20 @@ export class PostgresDeadLetterStore implements DeadLetterStore {
         ...(waits === undefined
           ? []
           : [
-              dequeueLetter(schema, key, offset),
-              settleKey(schema, key, { messages: -1, bytes: -Number(waits['bytes']), removed: offset }),
-              releaseKeyIfEmpty(schema, key),
+              dequeueLetter(schema, letter, offset),
+              settleKeys(schema, letter, [{ key, messages: -1, bytes: -Number(waits['bytes']) }], { removed: offset }),
+              releaseKeyIfEmpty(schema, letter),
             ]),
+        ...this.#lines(options),
         changes.noteEvents(schema, [id], actor, 'discarded', reason),
         changes.discardLetter(schema, id, actor, reason),
       ])
       return { end: 'committed', result: letterOf(results.at(-2)!.rows[0]!) }
     })
+  }
+
+  #lines({ audit = [] }: ChangeOptions): readonly Statement[] {
+    return audit.map((line) => insertAudit(this.#schema, line))
   }
 
   #run(statements: readonly Statement[]): Promise<StatementResult[]> {

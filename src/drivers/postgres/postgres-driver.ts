@@ -8,6 +8,7 @@ import { PostgresConsumerStore } from './postgres-consumer-store.ts'
 import { PostgresInboxStore } from './postgres-inbox-store.ts'
 import { PostgresLedgerStore } from './postgres-ledger-store.ts'
 import { PostgresDeadLetterStore } from './postgres-dead-letter-store.ts'
+import { PostgresKeyHolds } from './postgres-key-holds.ts'
 import { PostgresOperationStore } from './postgres-operation-store.ts'
 import { PostgresOutboxStore } from './postgres-outbox-store.ts'
 import { appendStatements } from './queries/outbox.ts'
@@ -54,6 +55,7 @@ function openDatabase(database: PostgresDatabase, schema: string, outbox: Outbox
     inbox: new PostgresInboxStore({ database, schema }),
     ledger: new PostgresLedgerStore({ database, schema }),
     deadLetters: new PostgresDeadLetterStore({ database, schema }),
+    holds: new PostgresKeyHolds({ database, schema }),
     alerts: new PostgresAlertStore({ database, schema }),
     operations: new PostgresOperationStore({ database, schema }),
     place: database.place,

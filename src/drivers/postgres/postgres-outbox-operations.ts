@@ -7,10 +7,12 @@ import type {
   OutboxStatus,
   ParkedKey,
   RebasePlan,
+  ReleaseOptions,
   StreamStatus,
 } from '../../outbox/operations.ts'
 import type { PostgresDatabase } from './database.ts'
 import { defaultSchema, quotedSchema } from './migrations/schema-name.ts'
+import { insertAudit } from './queries/audit.ts'
 import * as operations from './queries/outbox-operations.ts'
 import { movedFrom } from './relay-ownership.ts'
 
@@ -66,17 +68,26 @@ export class PostgresOutboxOperations implements OutboxOperations {
     }))
   }
 
-  async release(keys: readonly KeyRef[]): Promise<readonly KeyRef[]> {
+  async release(keys: readonly KeyRef[], { audit }: ReleaseOptions = {}): Promise<readonly KeyRef[]> {
     const types = keys.map(({ aggregateType }) => aggregateType)
     const ids = keys.map(({ aggregateId }) => aggregateId)
-    const { text, params } = operations.release(this.#schema, types, ids)
-    return (await this.#database.query(text, params)).map(keyRef)
+    return this.#database.transaction(async (_tx, session) => {
+      const [result] = await session.run([operations.release(this.#schema, types, ids)])
+      const released = result!.rows.map(keyRef)
+      if (audit !== undefined && released.length > 0) await session.run(released.map((key) => insertAudit(this.#schema, audit(key))))
+      return released
+    })
   }
 
-  async discard(key: KeyRef, { actor, reason = 'the broker refused it', all = false }: DiscardOptions): Promise<number> {
+  async discard(key: KeyRef, { actor, reason = 'the broker refused it', all = false, audit }: DiscardOptions): Promise<number> {
     const statement = operations.discard(this.#schema, key.aggregateType, key.aggregateId, all, actor, reason)
-    const [result] = await this.#database.use((session) => session.run([statement]))
-    return result!.count
+    return this.#database.transaction(async (_tx, session) => {
+      const [result] = await session.run([statement])
+      const { count } = result!
+      const line = audit === undefined ? null : { ...audit, details: { ...audit.details, messages: count } }
+      if (line !== null && count > 0) await session.run([insertAudit(this.#schema, line)])
+      return count
+    })
   }
 
   async rebasePlan(): Promise<RebasePlan> {

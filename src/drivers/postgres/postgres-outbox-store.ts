@@ -1,6 +1,6 @@
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { Transaction } from '../../message/transaction.ts'
-import type { AppendHints, Maintenance, MaintenanceOptions, OutboxStore, RelayStream } from '../../outbox/port.ts'
+import type { AppendHints, HeldBack, Maintenance, MaintenanceOptions, OutboxStore, RelayStream } from '../../outbox/port.ts'
 import { TidemarkError } from '../../errors.ts'
 import type { OutboxSettings } from '../port.ts'
 import type { PostgresDatabase } from './database.ts'
@@ -9,7 +9,7 @@ import { keepPartitions, retentionDefaults } from './outbox-retention.ts'
 import { PostgresRelayStream } from './postgres-relay-stream.ts'
 import { PostgresSimpleStream } from './postgres-simple-stream.ts'
 import { append } from './queries/outbox.ts'
-import { pending, pendingSimple } from './queries/pending.ts'
+import { heldBack, pending, pendingSimple } from './queries/pending.ts'
 
 export interface PostgresOutboxOptions extends OutboxSettings {
   readonly database: PostgresDatabase
@@ -41,6 +41,11 @@ export class PostgresOutboxStore implements OutboxStore {
     const { text } = this.#options.published === 'delete' ? pendingSimple(schema) : pending(schema)
     const [row] = await this.#options.database.query<{ pending: number }>(text)
     return row!.pending
+  }
+
+  async heldBack(): Promise<HeldBack> {
+    const [row] = await this.#options.database.query<{ keys: number; messages: number }>(heldBack(quotedSchema(this.#schema)).text)
+    return { keys: row!.keys, messages: row!.messages }
   }
 
   async openStream(stream: number): Promise<RelayStream> {

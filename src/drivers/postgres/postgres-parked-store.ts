@@ -67,7 +67,7 @@ export class PostgresParkedStore implements ParkedStore {
   #settled(key: LeasedKey): Statement[] {
     return [
       begin,
-      retry.giveBackLease(this.#schema, key, 0),
+      retry.giveBackLease(this.#schema, key, 'untried', 0),
       retry.releaseIfEmpty(this.#schema, key),
       retry.blockIfDead(this.#schema, key),
       end,
@@ -104,11 +104,11 @@ export class PostgresParkedStore implements ParkedStore {
   }
 
   async renew(keys: readonly LeasedKey[], leaseMs: number): Promise<void> {
-    await this.#settings.database.use((session) => session.run(keys.map((key) => retry.renewLease(this.#schema, key, leaseMs))))
+    await this.#oneByOne(keys.map((key) => retry.renewLease(this.#schema, key, leaseMs)))
   }
 
-  async giveBack(keys: readonly LeasedKey[], afterMs: number): Promise<void> {
-    await this.#settings.database.use((session) => session.run(keys.map((key) => retry.giveBackLease(this.#schema, key, afterMs))))
+  async giveBack(keys: readonly LeasedKey[], how: 'tried' | 'untried', afterMs: number): Promise<void> {
+    await this.#oneByOne(keys.map((key) => retry.giveBackLease(this.#schema, key, how, afterMs)))
   }
 
   async refund(partition: PartitionRef, keys: readonly Buffer[]): Promise<void> {
@@ -123,6 +123,13 @@ export class PostgresParkedStore implements ParkedStore {
   async splitKeys(group: string): Promise<readonly SplitKeys[]> {
     const [result] = await this.#settings.database.use((session) => session.run([splitKeys(this.#schema, group)]))
     return splitKeysOf(result!.rows)
+  }
+
+  /** Each in a transaction of its own: several keys locked by one, in an order of its own, could meet those who lock them in theirs. */
+  async #oneByOne(statements: readonly Statement[]): Promise<void> {
+    await this.#settings.database.use(async (session) => {
+      for (const statement of statements) await session.run([statement])
+    })
   }
 
   #noting(key: LeasedKey, failure: HeadFailure): Statement[] {

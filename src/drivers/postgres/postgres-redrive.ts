@@ -2,151 +2,191 @@ import { laneOf } from '../../consumer/partition/lane-of.ts'
 import type { LetterState } from '../../dead-letter/letter.ts'
 import { parkedKeyOf } from '../../consumer/parked/parked-key.ts'
 import type { RedriveLetter, RedriveOutcome } from '../../dead-letter/port.ts'
-import { type LockedLetter, redriveOutcomes } from '../../dead-letter/redrive-refusal.ts'
-import { TidemarkError } from '../../errors.ts'
+import { type LockedLetter, redriveOutcomes, severalPartitions } from '../../dead-letter/redrive-refusal.ts'
+import type { AuditEntry } from '../../operation/audit.ts'
 import { crashPoint, crashPointsArmed } from '../../internal/crash-point.ts'
 import type { Row } from '../../message/transaction.ts'
 import { type PostgresDatabase, commit } from './database.ts'
+import { insertAudit } from './queries/audit.ts'
 import { noteEvents } from './queries/dead-letter-change.ts'
 import {
-  type LetterKey,
+  type LaneHold,
+  type PlacedLetter,
+  type QueueChange,
   findLetters,
-  holdLane,
+  holdLanes,
   lockLetters,
-  lockOrMakeKey,
+  lockPresentKeys,
+  makeKeys,
   markRedriven,
+  noteHolds,
   queuedOffsets,
   requeueLetters,
-  settleKey,
+  settleKeys,
 } from './queries/dead-letter-redrive.ts'
 import { letterTransaction } from './letter-transaction.ts'
 import type { Session } from './session.ts'
 import type { Statement } from './statement-run.ts'
+import { whileLanesChange } from './while-lanes-change.ts'
 
 export interface Redrive {
   readonly letters: readonly RedriveLetter[]
   readonly actor: string
   readonly reason: string | null
+  /** Stored with it. */
+  readonly audit: readonly AuditEntry[]
   /** Done to the letters under their locks, before they go. `valueBytes`: of a value that it puts in the place of the old one. */
   readonly before?: (ids: readonly number[]) => { readonly statements: readonly Statement[]; readonly valueBytes: number | null }
 }
 
-/** Changes of the lane count that come between the look and the lock, again and again: somebody is playing. */
-const maxLooks = 20
-
 /** One redrive in Postgres; see `LetterChanges.redrive`. `schema` is the quoted name. */
 export async function redriveLetters(database: PostgresDatabase, schema: string, redrive: Redrive): Promise<readonly RedriveOutcome[]> {
   if (redrive.letters.length === 0) return []
-  for (let looks = 0; looks < maxLooks; looks++) {
-    const outcome = await redriveOnce(database, schema, redrive)
-    if (outcome !== 'lanes-changed') return outcome
-  }
-  throw new TidemarkError('TRANSACTION_ABORTED', 'The number of lanes of the partition kept changing.')
+  return whileLanesChange(() => redriveOnce(database, schema, redrive))
 }
 
-async function redriveOnce(
-  database: PostgresDatabase,
-  schema: string,
-  redrive: Redrive,
-): Promise<readonly RedriveOutcome[] | 'lanes-changed'> {
+async function redriveOnce(database: PostgresDatabase, schema: string, redrive: Redrive): Promise<readonly RedriveOutcome[] | 'again'> {
   const ids = redrive.letters.map(({ id }) => id)
   const [found] = await database.use((session) => session.run([findLetters(schema, ids)]))
   const [first] = found!.rows
   if (first === undefined) return redrive.letters.map(({ id }) => ({ id, outcome: 'refused', reason: 'unknown' }))
-  const key = keyOfLetters(found!.rows)
+  const letters = ofOnePartition(found!.rows)
   if (first['lanes'] === null) return redrive.letters.map(({ id }) => ({ id, outcome: 'refused', reason: 'no-position' }))
   const lanes = Number(first['lanes'])
-  const lane = laneOf(first['key'] as Buffer | null, Number(first['log_offset']), lanes)
-  const offsets = found!.rows.map((row) => Number(row['log_offset']))
-  const outcome = await letterTransaction<readonly RedriveOutcome[] | 'lanes-changed'>(database, async (session) => {
-    const under = await locked(session, [
-      holdLane(schema, key, lane, lanes),
-      lockOrMakeKey(schema, key),
-      lockLetters(schema, ids),
-      queuedOffsets(schema, key, offsets),
-    ])
-    if (under.nextOffset === null) return { end: 'undo', result: 'lanes-changed' }
-    return carryOut(session, schema, key, redrive, under)
+  const asked = { letters, lanes, laneOf: ({ key, keyless, offset }: PlacedLetter) => laneOf(keyless ? null : key, offset, lanes) }
+  const outcome = await letterTransaction<readonly RedriveOutcome[] | 'again'>(database, async (session) => {
+    const under = await locked(session, schema, asked)
+    return under === null ? { end: 'undo', result: 'again' } : carryOut(session, schema, redrive, asked, under)
   })
-  if (outcome !== 'lanes-changed') crashPoint('redrive:after-commit')
+  if (outcome !== 'again') crashPoint('redrive:after-commit')
   return outcome
 }
 
+/** Where the letters stand, as far as it is known before any lock. */
+interface Asked {
+  readonly letters: readonly PlacedLetter[]
+  readonly lanes: number
+  laneOf(letter: PlacedLetter): number
+}
+
 interface UnderLocks {
-  /** `null`: the lane is not there. */
-  readonly nextOffset: number | null
+  /** The lanes' rows, by lane. */
+  readonly positions: ReadonlyMap<number, Omit<LaneHold, 'keys'> & { readonly nextOffset: number }>
   readonly letters: ReadonlyMap<number, LockedLetter & { readonly valueBytes: number }>
   /** Bytes of those that wait already, by offset. */
   readonly queued: ReadonlyMap<number, number>
 }
 
-async function locked(session: Session, statements: readonly [Statement, Statement, Statement, Statement]): Promise<UnderLocks> {
-  const [held, , letters, queued] = crashPointsArmed ? await stepByStep(session, statements) : await session.run(statements)
-  const position = held!.rows[0]
+/** `null`: a lane is not there any more. */
+async function locked(session: Session, schema: string, { letters: all, lanes, laneOf: laneOfLetter }: Asked): Promise<UnderLocks | null> {
+  const partition = all[0]!
+  const concerned = [...new Set(all.map(laneOfLetter))]
+  const [held, , letters, queued] = await inOrder(session, [
+    holdLanes(schema, partition, concerned, lanes),
+    lockPresentKeys(schema, partition, keysOf(all)),
+    lockLetters(
+      schema,
+      all.map(({ id }) => id),
+    ),
+    queuedOffsets(schema, all),
+  ])
+  if (held!.rows.length < concerned.length) return null
   return {
-    nextOffset: position === undefined ? null : Number(position['next_offset']),
+    positions: new Map(held!.rows.map((row) => [Number(row['lane']), lockedLane(row)])),
     letters: new Map(letters!.rows.map((row) => [Number(row['id']), lockedLetter(row)])),
     queued: new Map(queued!.rows.map((row) => [Number(row['log_offset']), Number(row['bytes'])])),
   }
 }
 
-/** For tests that stop the process between the steps. */
-async function stepByStep(session: Session, statements: readonly Statement[]): Promise<{ readonly rows: Row[] }[]> {
+/** In one round trip, but for tests that stop the process between the steps. */
+async function inOrder(session: Session, statements: readonly Statement[]): Promise<{ readonly rows: Row[] }[]> {
+  if (!crashPointsArmed) return session.run(statements)
   const [held] = await session.run(statements.slice(0, 1))
   crashPoint('redrive:after-holds')
-  const [made] = await session.run(statements.slice(1, 2))
+  const [keys] = await session.run(statements.slice(1, 2))
   crashPoint('redrive:after-key')
-  return [held!, made!, ...(await session.run(statements.slice(2)))]
+  return [held!, keys!, ...(await session.run(statements.slice(2)))]
 }
 
 async function carryOut(
   session: Session,
   schema: string,
-  key: LetterKey,
-  { letters, actor, reason, before }: Redrive,
-  { nextOffset, letters: found, queued }: UnderLocks,
+  { letters: asked, actor, reason, audit, before }: Redrive,
+  { letters: all, laneOf: laneOfLetter }: Asked,
+  { positions, letters: found, queued }: UnderLocks,
 ): Promise<{ readonly end: 'undo' | 'committed'; readonly result: readonly RedriveOutcome[] }> {
-  const changes = before === undefined ? 1 : 2
-  const outcomes = redriveOutcomes(letters, (id) => found.get(id), { nextOffset: nextOffset!, changes })
+  const placed = new Map(all.map((letter) => [letter.id, letter]))
+  const nextOffset = (id: number): number => positions.get(laneOfLetter(placed.get(id)!))!.nextOffset
+  const outcomes = redriveOutcomes(asked, (id) => found.get(id), { nextOffset, changes: before === undefined ? 1 : 2 })
   const ids = outcomes.flatMap(({ id, outcome }) => (outcome === 'redriven' ? [id] : []))
   // Nothing to do, so nothing is left of the locks: no raised count of holds, no key without messages.
   if (ids.length === 0) return { end: 'undo', result: outcomes }
   const prepared = before?.(ids) ?? { statements: [], valueBytes: null }
-  const going = ids.map((id) => found.get(id)!)
-  const bytes = going.reduce((sum, { offset, valueBytes }) => {
-    return sum + key.key.length + (prepared.valueBytes ?? valueBytes) - (queued.get(offset) ?? 0)
-  }, 0)
-  const put = going.map(({ offset }) => offset)
-  const messages = put.filter((offset) => !queued.has(offset)).length
+  const going = ids.map((id) => placed.get(id)!)
+  const added = ({ id, offset, key }: PlacedLetter): QueueChange => ({
+    key,
+    messages: queued.has(offset) ? 0 : 1,
+    bytes: key.length + (prepared.valueBytes ?? found.get(id)!.valueBytes) - (queued.get(offset) ?? 0),
+  })
+  const partition = going[0]!
+  const holds = [...positions.values()].map((hold) => ({
+    ...hold,
+    keys: keysOf(going.filter((letter) => laneOfLetter(letter) === hold.lane)),
+  }))
   await commit(session, [
     ...prepared.statements,
-    requeueLetters(schema, key, ids),
-    settleKey(schema, key, { messages, bytes, put }),
+    ...noteHolds(schema, partition, holds),
+    makeKeys(schema, partition, keysOf(going)),
+    requeueLetters(schema, going),
+    settleKeys(schema, partition, sumsByKey(going.map(added)), { put: going.map(({ offset }) => offset) }),
     markRedriven(schema, ids),
     noteEvents(schema, ids, actor, 'redriven', reason),
+    ...audit.map((line) => insertAudit(schema, line)),
   ])
   return { end: 'committed', result: outcomes }
 }
 
-/** The one key they all have. Rows of `findLetters`. */
-export function keyOfLetters(rows: readonly Row[]): LetterKey {
-  const keys = rows.map(letterKey)
-  const key = keys[0]!
-  const isOther = ({ group, topicId, partition, key: bytes }: LetterKey): boolean =>
-    group !== key.group || topicId !== key.topicId || partition !== key.partition || !bytes.equals(key.key)
-  if (keys.some(isOther)) {
-    throw new TidemarkError('INPUT_INVALID', 'Letters of different keys cannot be redriven in one call.', {
-      remedy: 'Call redrive once for each key; a letter without a key is one of its own.',
-    })
+function sumsByKey(changes: readonly QueueChange[]): readonly QueueChange[] {
+  const sums = new Map<string, QueueChange>()
+  for (const { key, messages, bytes } of changes) {
+    const name = key.toString('latin1')
+    const sum = sums.get(name)
+    sums.set(name, { key, messages: messages + (sum?.messages ?? 0), bytes: bytes + (sum?.bytes ?? 0) })
   }
-  return key
+  return [...sums.values()]
 }
 
-function letterKey(row: Row): LetterKey {
-  const place = { group: String(row['group_name']), topicId: String(row['topic_id']), partition: Number(row['partition']) }
-  const key = row['key'] as Buffer | null
-  const topic = String(row['topic'])
-  return { ...place, topic, ...parkedKeyOf({ key, offset: Number(row['log_offset']) }) }
+/** Each once. */
+function keysOf(letters: readonly PlacedLetter[]): readonly Buffer[] {
+  return [...new Map(letters.map(({ key }) => [key.toString('latin1'), key])).values()]
+}
+
+/** Rows of `findLetters`. */
+function ofOnePartition(rows: readonly Row[]): readonly PlacedLetter[] {
+  const letters = rows.map(placedLetter)
+  const [first] = letters
+  const isOther = ({ group, topicId, partition }: PlacedLetter): boolean =>
+    group !== first!.group || topicId !== first!.topicId || partition !== first!.partition
+  if (letters.some(isOther)) throw severalPartitions()
+  return letters
+}
+
+/** A row of `findLetters`. */
+export function placedLetter(row: Row): PlacedLetter {
+  const offset = Number(row['log_offset'])
+  return {
+    id: Number(row['id']),
+    group: String(row['group_name']),
+    topic: String(row['topic']),
+    topicId: String(row['topic_id']),
+    partition: Number(row['partition']),
+    offset,
+    ...parkedKeyOf({ key: row['key'] as Buffer | null, offset }),
+  }
+}
+
+function lockedLane(row: Row): Omit<LaneHold, 'keys'> & { readonly nextOffset: number } {
+  return { lane: Number(row['lane']), nextOffset: Number(row['next_offset']), epoch: Number(row['epoch']), holds: Number(row['holds']) }
 }
 
 function lockedLetter(row: Row): LockedLetter & { readonly valueBytes: number } {

@@ -39,6 +39,9 @@ export class Session {
   #scheduled: NodeJS.Immediate | null = null
   #broken: Error | null = null
   #failed = false
+  #isShared = false
+  /** Errors that statements of this session were answered with. */
+  readonly #answers = new WeakSet<object>()
   readonly #onError = (error: Error): void => {
     this.#broken ??= error
   }
@@ -56,8 +59,14 @@ export class Session {
     return this.#broken
   }
 
-  /** The client itself, after everything asked so far has been handed to it. */
+  /** Did the server answer a statement of this session with this error? Of what is done with the client itself nobody knows, so it may be. */
+  answeredWith(error: object): boolean {
+    return this.#isShared || this.#answers.has(error)
+  }
+
+  /** The client itself, after everything asked so far has been handed to it. What is done with it is not seen here. */
   get client(): SessionClient {
+    this.#isShared = true
     while (this.#asked.length > 0) this.flush()
     return this.#client
   }
@@ -111,13 +120,13 @@ export class Session {
 
   /**
    * What the server says of the transaction now, after all that was asked: `open`, `failed` (only a rollback is possible) or `none`.
-   * Costs a round trip only when a statement has failed since the last one, which is how a swallowed error is found out.
+   * Costs a round trip only when a statement has failed since the last one, which is how a swallowed error is found out, or the client was handed out.
    */
   async transactionStatus(): Promise<'open' | 'failed' | 'none'> {
     this.flush()
     await this.#settled()
     // The server's word on the transaction follows the error it answered; an empty run waits for it.
-    if (this.#failed) await this.#send(new StatementRun([], []))
+    if (this.#failed || this.#isShared) await this.#send(new StatementRun([], []))
     this.#failed = false
     const status = this.#client.getTransactionStatus()
     return status === 'T' ? 'open' : status === 'E' ? 'failed' : 'none'
@@ -220,12 +229,18 @@ export class Session {
 
   #fail(error: unknown): void {
     this.#failed = true
-    if (isConnectionFailure(error)) this.#broken ??= error
+    if (typeof error === 'object' && error !== null) this.#answers.add(error)
+    if (isConnectionFailure(error) && !isWrongCount(error)) this.#broken ??= error
   }
 
   async #settled(): Promise<void> {
     while (this.#inFlight !== null) await this.#inFlight
   }
+}
+
+/** Parameters too few or too many for a statement's text: the server is in step all the same. Of what else has this code nobody knows. */
+function isWrongCount(error: Error): boolean {
+  return 'code' in error && error.code === '08P01' && 'routine' in error && error.routine === 'exec_bind_message'
 }
 
 interface AskedStatement {

@@ -22,8 +22,19 @@ export interface PreparedStatement {
   readonly copyBytes: number | undefined
 }
 
-/** Brings the parameters into wire form. Throws what `pg` throws for a value that has none. `parserOf` reads the columns of the answer. */
+/** The protocol counts them in two bytes. */
+const mostParams = 65_535
+
+/**
+ * Brings the parameters into wire form. Throws what `pg` throws for a value that has none, and `INPUT_INVALID` for more parameters than a statement can have.
+ * `parserOf` reads the columns of the answer.
+ */
 export function prepareStatement({ text, params = [], copyBytes }: Statement, parserOf: ParserOf = ownParser): PreparedStatement {
+  if (params.length > mostParams) {
+    throw new TidemarkError('INPUT_INVALID', `A statement takes ${mostParams} parameters at most, got ${params.length}.`, {
+      remedy: 'Pass arrays, and read them with unnest($1::text[]).',
+    })
+  }
   return { text, values: params.map(prepareValue), parserOf, copyBytes }
 }
 

@@ -10,6 +10,8 @@ export const happenings = [
   'edited',
   'discarded',
   'away',
+  'one of them away',
+  'schemas away',
   'breaker opened',
   'passed on',
   'asked for later',

@@ -22,6 +22,8 @@ export const Echoed = of('Echoed', 'echo')
 /** From programs that are not ours. */
 export const Told = of('Told', 'told')
 
+export const handledTypes: readonly string[] = [Changed.type, Noted.type, Echoed.type, Told.type]
+
 export const topics: readonly string[] = [Changed.topic, Echoed.topic, Told.topic]
 
 /** Nobody handles it. */

@@ -42,9 +42,15 @@ export interface FaultPlan {
   readonly slowHandlers: number
   /** How often what handlers need is away for a while, per second. */
   readonly outages: number
+  /** Of an outage to be of what one handler needs, and no other. */
+  readonly partialOutages: number
+  /** How often the schemas that a process does not know yet cannot be had for a while, per second. */
+  readonly schemaOutages: number
   /** How often operators redrive dead letters, per second; and of a letter to be discarded in its place. */
   readonly redrives: number
   readonly discards: number
+  /** How often operators hold a key, or release one, per second. Not in the mixtures: it is for plans. */
+  readonly holds: number
   /** At the end everything is mended and redriven, so that all of it must be handled. */
   readonly mendsAll: boolean
   /** How much there is of everything. */
@@ -53,9 +59,13 @@ export interface FaultPlan {
   readonly strangers: number
 }
 
-/** A mixture for this seed. */
-export function faultPlan(chance: Chance): FaultPlan {
-  const often = (...rates: readonly number[]): number => (chance.isSo(0.5) ? chance.pick(rates) : 0)
+/** A mixture for this seed. `second`: of what came in later, so that it leaves the rest of the mixture as it was. */
+export function faultPlan(chance: Chance, second: Chance): FaultPlan {
+  const oftenBy =
+    (of: Chance) =>
+    (...rates: readonly number[]): number =>
+      of.isSo(0.5) ? of.pick(rates) : 0
+  const often = oftenBy(chance)
   const fencesAppends = chance.isSo(0.6)
   const plan: FaultPlan = {
     lostRequest: often(0.01, 0.05),
@@ -82,8 +92,11 @@ export function faultPlan(chance: Chance): FaultPlan {
     laneChanges: often(0.3, 1),
     slowHandlers: often(0.1, 0.5),
     outages: often(0.1, 0.4),
+    partialOutages: oftenBy(second)(0.5, 1),
+    schemaOutages: oftenBy(second)(0.2, 0.6),
     redrives: often(0.5, 2),
     discards: often(0.1, 0.3),
+    holds: 0,
     mendsAll: chance.isSo(0.3),
     processes: chance.whole(2, 3),
     transactions: chance.whole(5, 25),

@@ -51,6 +51,9 @@ export class Ledger {
   /** Failed messages do not hold up those of their key. */
   readonly #isLoose: boolean
 
+  /** By operators. */
+  readonly #held = new Set<string>()
+
   constructor({ blamesExactly = false, isLoose = false }: { readonly blamesExactly?: boolean; readonly isLoose?: boolean } = {}) {
     this.#blamesExactly = blamesExactly
     this.#isLoose = isLoose
@@ -108,6 +111,7 @@ export class Ledger {
     if (entry.end !== 'waiting' && !mayComeAgain(entry))
       this.violate(`P3: ${process} handled ${id} in lane ${lane.lane}, which was ${entry.end} before`)
     this.#mayBeHandled(entry)
+    this.#isFree(entry)
     if (!this.#isLoose && entry.key !== null && this.#waitingOf(entry.key).size > 0)
       this.violate(`P2: ${id} took effect although others of ${entry.key} wait`)
     entry.end = 'handled'
@@ -126,6 +130,7 @@ export class Ledger {
     if (entry === undefined || (entry.end !== 'parked' && !mayComeAgain(entry)))
       return this.violate(`P3: ${process} tried ${id} again, which is ${entry?.end ?? 'unknown'}`)
     this.#mayBeHandled(entry)
+    this.#isFree(entry)
     if (entry.key !== null && !this.#isLoose) {
       const before = [...this.#waitingOf(entry.key)].find((other) => other.place < entry.place && other.wire !== null)
       if (before !== undefined) this.violate(`P2: ${id} took effect, and ${before.id} of its key is ${before.end} before it`)
@@ -144,6 +149,16 @@ export class Ledger {
   /** A retrier has given a message up. */
   buried(letter: DeadLetter): void {
     this.#died(letter, 'parked')
+  }
+
+  /** An operator holds a key, by its name here: nothing of it takes effect. */
+  held(key: string): void {
+    this.#held.add(key)
+  }
+
+  /** He is about to let it go. */
+  released(key: string): void {
+    this.#held.delete(key)
   }
 
   /** An operator has had a letter redriven. */
@@ -261,6 +276,11 @@ export class Ledger {
     const waiting = this.#waiting.get(key) ?? new Set<Entry>()
     this.#waiting.set(key, waiting)
     return waiting
+  }
+
+  /** In a retry topic, which is another one, nobody holds its key. */
+  #isFree({ id, key }: Entry): void {
+    if (key !== null && !this.#isLoose && this.#held.has(key)) this.violate(`P2: ${id} took effect while ${key} was held`)
   }
 
   #takesEffect(entry: Entry, what: string): void {

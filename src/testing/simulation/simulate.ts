@@ -9,9 +9,10 @@ import { channels } from '../../telemetry/channels.ts'
 import { Chance } from './chance.ts'
 import { type Coverage, Counts, type Happening } from './coverage.ts'
 import { isPassedOn } from '../../message/passed-on.ts'
-import { sentOf, topics } from './events.ts'
+import { handledTypes, sentOf, topics } from './events.ts'
 import { type FaultPlan, faultPlan } from './fault-plan.ts'
 import { Ledger } from './ledger.ts'
+import { KeyHolders } from './key-holders.ts'
 import { Operators } from './operators.ts'
 import { Schedule } from './schedule.ts'
 import { SimulatedLog } from './simulated-log.ts'
@@ -70,11 +71,17 @@ class World implements Surroundings {
   readonly trace: Trace
   readonly plan: FaultPlan
   faulty = true
-  isAway = false
+  /** The types whose handlers lack what they need; `null`: nobody's do. */
+  #away: readonly string[] | null = null
+  #areSchemasAway = false
+  readonly #second: Chance
   readonly #seed: number
   readonly #counts = new Counts()
   readonly #ledger: Ledger
   readonly #operators: Operators
+  readonly #holders: KeyHolders
+  /** Of holds alone, so that they leave schedules without them as they are. */
+  readonly #third: Chance
   readonly #outbox: MemoryOutboxStore
   readonly #log: SimulatedLog
   readonly #traffic: Traffic
@@ -87,7 +94,8 @@ class World implements Surroundings {
     const chance = (this.chance = new Chance(seed))
     const schedule = (this.schedule = new Schedule(chance))
     this.trace = new Trace(() => schedule.now)
-    this.plan = { ...faultPlan(chance), ...plan }
+    this.#second = new Chance(seed ^ 0x5eed_5eed)
+    this.plan = { ...faultPlan(chance, this.#second), ...plan }
     // One that is to break a store is to do it where the order counts.
     const retryTopics = seed % 7 === 3 && Object.keys(broken).length === 0
     const ledger = (this.#ledger = new Ledger({ blamesExactly: this.plan.deadly > 0, isLoose: retryTopics }))
@@ -106,6 +114,8 @@ class World implements Surroundings {
     })
     this.#log = new SimulatedLog(this, ledger, chance.whole(1, 3))
     this.#operators = new Operators(this, ledger, broken.letters?.(consumer) ?? consumer.letters)
+    this.#third = new Chance(seed ^ 0x401d_401d)
+    this.#holders = new KeyHolders({ world: this, ledger, holds: consumer.holds, chance: this.#third })
     const parts = {
       world: this,
       ledger,
@@ -146,7 +156,8 @@ class World implements Surroundings {
     this.#lead()
     await schedule.run(() => this.#isOver() || schedule.now >= troubledMs)
     this.faulty = false
-    this.isAway = false
+    this.#away = null
+    this.#areSchemasAway = false
     this.trace.note('world', 'no faults from here on')
     await this.#releaseAll()
     await this.#rest(
@@ -227,21 +238,41 @@ class World implements Surroundings {
         if (chance.isSo(0.1)) void this.#releaseAll()
       }
       if (chance.isSo(plan.redrives * 0.3)) void this.#operators.act()
+      if (this.#third.isSo(plan.holds * 0.3)) void this.#holders.act()
       if (chance.isSo(plan.outages * 0.3)) this.#goAway(chance.pick([50, 500, 2_500]))
+      if (this.#second.isSo(plan.schemaOutages * 0.3)) this.#loseSchemas(this.#second.pick([50, 500, 2_500]))
       this.#lead()
     })
   }
 
   /** For so long, or until the faults end. */
   #goAway(ms: number): void {
-    if (this.isAway) return
-    this.isAway = true
-    this.count('away')
-    this.trace.note('world', `what handlers need is away for ${ms} ms`)
+    if (this.#away !== null) return
+    const isPartial = this.#second.isSo(this.plan.partialOutages)
+    this.#away = isPartial ? [this.#second.pick(handledTypes)] : handledTypes
+    this.count(isPartial ? 'one of them away' : 'away')
+    this.trace.note('world', `what handlers of ${this.#away.join(', ')} need is away for ${ms} ms`)
     this.schedule.after(ms, () => {
-      this.isAway = false
+      this.#away = null
       this.trace.note('world', 'what handlers need is back')
     })
+  }
+
+  isAway(type: string): boolean {
+    return this.#away?.includes(type) === true
+  }
+
+  #loseSchemas(ms: number): void {
+    if (this.#areSchemasAway) return
+    this.#areSchemasAway = true
+    this.count('schemas away')
+    this.trace.note('world', `schemas cannot be had for ${ms} ms`)
+    this.schedule.after(ms, () => (this.#areSchemasAway = false))
+  }
+
+  /** Some are known to whoever asks. */
+  isSchemaAway(): boolean {
+    return this.#areSchemasAway && this.#second.isSo(0.5)
   }
 
   #wakeOne(): void {
@@ -270,7 +301,8 @@ class World implements Surroundings {
     this.#lastLook = this.schedule.now
     // A key that was parked by an answer on its way when the faults stopped.
     void this.#releaseAll()
-    return this.#traffic.isQuiet && this.#ledger.unsettled().length === 0
+    void this.#holders.releaseAll()
+    return this.#holders.isIdle && this.#traffic.isQuiet && this.#ledger.unsettled().length === 0
   }
 
   async #rest(isAtRest: () => boolean, withinMs: number, otherwise: () => string): Promise<void> {

@@ -3,6 +3,7 @@ import type {
   BatchTransaction,
   ConsumerStore,
   FirstPositions,
+  LaneNews,
   LanePosition,
   LaneRef,
   LogPlace,
@@ -54,6 +55,10 @@ export class SimulatedConsumerStore implements ConsumerStore {
 
   reload(lane: LaneRef): Promise<{ readonly position: LanePosition; readonly parkedKeys: readonly string[] } | null> {
     return this.#call(`reload ${lane.topic}-${lane.partition}/${lane.lane}`, () => this.#store.reload(lane))
+  }
+
+  catchUp(lane: LaneRef, known: LanePosition, waiting: readonly string[]): Promise<LaneNews | null> {
+    return this.#call(`catch up with ${lane.topic}-${lane.partition}/${lane.lane}`, () => this.#store.catchUp(lane, known, waiting))
   }
 
   advance(partition: PartitionRef, targets: readonly AdvanceTarget[]): Promise<readonly LanePosition[]> {

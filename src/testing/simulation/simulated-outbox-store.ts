@@ -1,7 +1,7 @@
 import { TidemarkError } from '../../errors.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { Transaction } from '../../message/transaction.ts'
-import type { OutboxStore, RelayStream } from '../../outbox/port.ts'
+import type { HeldBack, OutboxStore, RelayStream } from '../../outbox/port.ts'
 import type { SimulatedProcess } from './simulated-process.ts'
 
 /** The outbox as one process reaches it. */
@@ -20,6 +20,10 @@ export class SimulatedOutboxStore implements OutboxStore {
 
   pending(): Promise<number> {
     return this.#process.call('pending', () => this.#store.pending(), connectionLost)
+  }
+
+  heldBack(): Promise<HeldBack> {
+    return this.#process.call('held back', () => this.#store.heldBack(), connectionLost)
   }
 
   async openStream(stream: number): Promise<RelayStream> {

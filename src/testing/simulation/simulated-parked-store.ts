@@ -43,8 +43,8 @@ export class SimulatedParkedStore implements ParkedStore {
     return this.#call('renew', () => this.#store.renew(keys, leaseMs))
   }
 
-  giveBack(keys: readonly LeasedKey[], afterMs: number): Promise<void> {
-    return this.#call('give back key', () => this.#store.giveBack(keys, afterMs))
+  giveBack(keys: readonly LeasedKey[], how: 'tried' | 'untried', afterMs: number): Promise<void> {
+    return this.#call('give back key', () => this.#store.giveBack(keys, how, afterMs))
   }
 
   refund(partition: PartitionRef, keys: readonly Buffer[]): Promise<void> {

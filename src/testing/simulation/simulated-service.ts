@@ -2,6 +2,8 @@ import { type Consumer, type Handler, type HandlerContext, bufferPublish, onBatc
 import type { ConsumerStore } from '../../consumer/port.ts'
 import { pause } from '../../internal/clock.ts'
 import { type OutboxStore, type Relay, runRelay } from '../../outbox/index.ts'
+import { TidemarkError } from '../../errors.ts'
+import { type Codec, type EventDefinition, jsonCodec } from '../../message/index.ts'
 import type { Message } from '../../message/message.ts'
 import type { Transaction } from '../../message/transaction.ts'
 import { RetryLater } from '../../retry/index.ts'
@@ -114,14 +116,27 @@ export class SimulatedService {
   #handlers(): readonly Handler[] {
     const { transaction, retryTopics } = this.#parts.settings
     const deadLetter = retryTopics ? 'skip' : 'block'
+    const read = <Definition extends EventDefinition>(definition: Definition): Definition => ({ ...definition, codec: this.#codec })
     return [
-      onMessage(Changed, (message, context) => this.#handleAlone(message, context), { deadLetter, transaction }),
-      onMessage(Noted, (message, context) => this.#handleAlone(message, context), { deadLetter: 'skip' }),
-      onMessage(Told, (message, context) => this.#handleAlone(message, context)),
-      onBatch(Echoed, async (messages, { tx }) => {
+      onMessage(read(Changed), (message, context) => this.#handleAlone(message, context), { deadLetter, transaction }),
+      onMessage(read(Noted), (message, context) => this.#handleAlone(message, context), { deadLetter: 'skip' }),
+      onMessage(read(Told), (message, context) => this.#handleAlone(message, context)),
+      onBatch(read(Echoed), async (messages, { tx }) => {
         for (const message of messages) await this.#handle(message, tx)
       }),
     ]
+  }
+
+  /** As one that knows some schemas, and has to ask a registry for the others. */
+  get #codec(): Codec {
+    const { world } = this.#parts
+    return {
+      ...jsonCodec,
+      decode: (bytes, contentType) => {
+        if (world.isSchemaAway()) throw new TidemarkError('SCHEMA_UNAVAILABLE', 'The registry is away.')
+        return jsonCodec.decode(bytes, contentType)
+      },
+    }
   }
 
   /** No other message of its key may be under way in the same run of a batch, each of which has a signal of its own. */
@@ -158,13 +173,13 @@ export class SimulatedService {
     }
   }
 
-  async #handle({ id, key }: Message, tx: Transaction): Promise<void> {
+  async #handle({ id, key, type }: Message, tx: Transaction): Promise<void> {
     const { world, ledger, settings } = this.#parts
     const { chance } = world
     const trouble = ledger.isMended(id) ? 'none' : ledger.trouble(id)
     if (chance.isSo(world.plan.slowHandlers)) await pause(this.process.clock, chance.number() * 100)
     if (settings.effectsFirst) await tx.query('effect', [id])
-    if (world.isAway) throw Object.assign(new Error(awayReason), { code: 'ECONNREFUSED' })
+    if (world.isAway(type)) throw Object.assign(new Error(awayReason), { code: 'ECONNREFUSED' })
     await this.#trouble(id, trouble)
     if (!settings.effectsFirst) await tx.query('effect', [id])
     if (settings.statements === 2) await tx.query('nothing', [id])

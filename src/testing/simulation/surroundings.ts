@@ -10,8 +10,10 @@ export interface Surroundings {
   readonly schedule: Schedule
   readonly trace: Trace
   readonly plan: FaultPlan
-  /** What handlers need is away. */
-  readonly isAway: boolean
+  /** Is what the handler of this type needs away? */
+  isAway(type: string): boolean
+  /** Can the schema of a message not be had now, whichever that is? */
+  isSchemaAway(): boolean
   /** Notes that this has happened, for those who want to know what schedules are made of. */
   count(what: Happening): void
   /** Faults happen still. */

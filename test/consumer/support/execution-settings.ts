@@ -4,10 +4,10 @@ import { systemClock } from '../../../src/internal/clock.ts'
 /** An execution by itself: failures that leave nothing behind are not run again. */
 export function executionSettings(more: Partial<ExecutionSettings> = {}): ExecutionSettings {
   return {
+    group: 'group',
     attempt: 1,
     run: new AbortController(),
     clock: systemClock,
-    marks: false,
     timeoutMs: () => 30_000,
     failed: () => 'queue',
     succeeded: () => undefined,

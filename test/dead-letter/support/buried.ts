@@ -84,7 +84,7 @@ export class OwnedPartition {
     return record.offset
   }
 
-  async commit(lane: number, end: Partial<Pick<BatchEnd, 'deadLetters' | 'queue'>>): Promise<void> {
+  async commit(lane: number, end: Partial<Pick<BatchEnd, 'deadLetters' | 'queue' | 'ran'>>): Promise<void> {
     const position = this.#lanes[lane]!
     const batch = await this.#consumer.begin({ ...this.ref, lane })
     const base = { position, nextOffset: this.#next, leaderEpoch: null, highWater: position.highWater, handled: [], publish: [] }
@@ -121,6 +121,7 @@ export const noFailures = {
   deadLetters: [],
   bounds: { bytesPerKey: 1_000_000_000, bytesPerPartition: 1_000_000_000 },
   inFlight: 1,
+  ran: [],
 }
 
 export function deadLetter(record: LogRecord, policy: 'block' | 'skip'): DeadLetter {

@@ -1,4 +1,5 @@
 import type { Header, LogRecord } from '../../../message/port.ts'
+import { withinYears } from '../../../message/storable.ts'
 import { attribute } from './batch-format.ts'
 import type { BatchHead } from './batch-head.ts'
 import type { HeaderNames } from './header-names.ts'
@@ -37,14 +38,6 @@ export function readRecords(bytes: Buffer, head: BatchHead, from: number, limit:
     if (records.length === limit) return
   }
   if (cursor.position !== bytes.length) throw new RangeError(`it has ${bytes.length - cursor.position} bytes behind its last record`)
-}
-
-/**
- * Producers write any number, nanoseconds for example: what lies beyond the years 1 to 9999, which neither a `Date` nor a database may take, becomes the
- * nearest time within. -1 is Kafka's word for none.
- */
-function withinYears(timestamp: number): number {
-  return Math.max(-62_135_596_800_000, Math.min(timestamp, 253_402_300_799_999))
 }
 
 function readHeaders(cursor: RecordCursor, end: number, names: HeaderNames): readonly Header[] {

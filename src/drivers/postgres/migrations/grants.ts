@@ -25,6 +25,7 @@ const letters = [
   'select, insert, update, delete on {schema}.parked_key',
   'select, insert, update, delete on {schema}.parked_msg',
   'select on {schema}.consumer_contact',
+  'select, insert, update on {schema}.consumer_hold',
   // A redrive asks what the group still remembers.
   'select on {schema}.inbox',
   'select on {schema}.inbox_rotation',
@@ -77,6 +78,8 @@ const tables: Readonly<Record<MigrationSet, Readonly<Partial<Record<Role, readon
       'select, insert, update, delete on {schema}.dead_letter_alert',
       'select, update on {schema}.dead_letter_watch',
       'execute on function {schema}.consumer_require(boolean, text)',
+      'select, insert, update, delete on {schema}.consumer_hold',
+      'execute on function {schema}.consumer_held_since(text, text, int, int, bigint, bigint, bigint, int[])',
       ...operations,
       'select, insert, update, delete on {schema}.idempotency_key',
       'usage on sequence {schema}.idempotency_token',

@@ -32,7 +32,8 @@ export function selectAudit(schema: string, filter: AuditFilter): Statement {
   return {
     text: `select * from ${schema}.audit_log where ($1::text is null or actor = $1) and ($2::text is null or verb = $2)
         and ($3::text is null or target_type = $3) and ($4::text is null or target_id = $4) and ($5::text is null or outcome = $5)
-        and ($6::bigint is null or id < $6) order by id desc limit $7`,
+        and ($6::bigint is null or id < $6) and ($7::timestamptz is null or at >= $7) and ($8::timestamptz is null or at < $8)
+        order by id desc limit $9`,
     params: [
       filter.actor ?? null,
       filter.verb ?? null,
@@ -40,6 +41,8 @@ export function selectAudit(schema: string, filter: AuditFilter): Statement {
       filter.target?.id ?? null,
       filter.outcome ?? null,
       filter.before ?? null,
+      filter.from?.toISOString() ?? null,
+      filter.to?.toISOString() ?? null,
       filter.limit ?? 100,
     ],
   }

@@ -1,3 +1,4 @@
+import { passedOnHeaders } from '../../../consumer/batch/original-record.ts'
 import type { LetterFilter } from '../../../dead-letter/port.ts'
 
 /** A condition on `dead_letter d`, with its parameters from `$1` on. */
@@ -28,7 +29,17 @@ export function letterCondition(filter: LetterFilter): LetterCondition {
   anyOf(filter.types, 'text', 'type')
   anyOf(filter.errorClasses, 'text', 'error_class')
   anyOf(filter.fingerprints, 'text', 'fingerprint')
-  anyOf(filter.topics, 'text', 'topic')
+  if (filter.topics !== undefined) {
+    // One that died in a retry topic belongs to the topic it was first in, as its headers say.
+    params.push(
+      filter.topics,
+      filter.topics.map((topic) => JSON.stringify([passedOnHeaders.topic, topic])),
+    )
+    const [topics, headers] = [`$${params.length - 1}::text[]`, `$${params.length}::text[]`]
+    conditions.push(
+      `(d.topic = any(${topics}) or exists (select from unnest(${headers}) header where position(header in d.headers::text) > 0))`,
+    )
+  }
   anyOf(filter.handlers, 'text', 'handler')
   anyOf(
     filter.keys?.map((key) => Buffer.from(key)),

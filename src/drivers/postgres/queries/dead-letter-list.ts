@@ -1,6 +1,7 @@
-import type { LetterFilter } from '../../../dead-letter/port.ts'
+import { type LetterFilter, mostKinds } from '../../../dead-letter/port.ts'
 import type { Statement } from '../statement-run.ts'
 import { letterCondition } from './dead-letter-filter.ts'
+import { coordinateMark, noCoordinate } from './record-columns.ts'
 
 /** Statements that look at `dead_letter`. `schema` is the quoted name everywhere. No list reads a payload. */
 
@@ -62,8 +63,8 @@ export function groupLetters(schema: string, filter: LetterFilter, limit: number
   select d.fingerprint, d.group_name, d.type, d.error_class, count(*) as count, min(d.died_at) as first, max(d.died_at) as last,
     count(*) filter (where d.redrives > 0) as came_back
   from ${schema}.dead_letter d where ${text} group by 1, 2, 3, 4 order by count(*) desc, max(d.died_at) desc, 1 limit $${params.length + 1})
-select g.*, e.id, e.reason, e.frame from groups g cross join lateral (
-  select d.id, d.reason, d.frame from ${schema}.dead_letter d where ${text} and d.fingerprint = g.fingerprint and d.died_at = g.last
+select g.*, e.id, e.message_id, e.reason, e.frame from groups g cross join lateral (
+  select d.id, d.message_id, d.reason, d.frame from ${schema}.dead_letter d where ${text} and d.fingerprint = g.fingerprint and d.died_at = g.last
     and d.group_name = g.group_name and d.type is not distinct from g.type and d.error_class = g.error_class order by d.id desc limit 1) e
 order by g.count desc, g.last desc, g.fingerprint`,
     params: [...params, limit],
@@ -88,16 +89,30 @@ export function oldestFailure(schema: string, filter: LetterFilter): Statement {
   return { text: `select min(d.first_failed_at) as oldest from ${schema}.dead_letter d where ${text}`, params }
 }
 
+/** By their ids, however many letters there are. */
+export function lettersLoggedBefore(schema: string, ids: readonly number[], time: number): Statement {
+  return {
+    text: `select d.id, d.topic, d.partition, d.log_offset, d.log_time, d.key, d.headers::text as headers from ${schema}.dead_letter d
+where d.id = any($1::bigint[]) and d.state = 'dead' and d.log_time < to_timestamp($2::float8 / 1000) and ${noCoordinate('$3')}`,
+    params: [ids, time, coordinateMark],
+  }
+}
+
 export function lettersByGroup(schema: string, since: Date): Statement {
   return {
-    text: `with groups as materialized (
-  select d.group_name, count(*) as count, count(*) filter (where d.died_at >= $1) as recent, min(d.died_at) as oldest, max(d.died_at) as newest
-  from ${schema}.dead_letter d where d.state = 'dead' and d.archived_at is null group by 1)
+    text: `with kinds as materialized (
+  select d.group_name, d.fingerprint, count(*) as count, count(*) filter (where d.died_at >= $1) as recent, min(d.died_at) as oldest,
+    max(d.died_at) as newest
+  from ${schema}.dead_letter d where d.state = 'dead' and d.archived_at is null group by 1, 2),
+groups as materialized (
+  select group_name, sum(count)::bigint as count, sum(recent)::bigint as recent, min(oldest) as oldest, max(newest) as newest,
+    case when count(*) <= $2 then array_agg(fingerprint order by fingerprint) else '{}' end as kinds
+  from kinds group by 1)
 select g.*, e.id, e.message_id, e.error_class, e.type, e.fingerprint from groups g cross join lateral (
   select d.id, d.message_id, d.error_class, d.type, d.fingerprint from ${schema}.dead_letter d
   where d.state = 'dead' and d.archived_at is null and d.group_name = g.group_name and d.died_at = g.newest order by d.id desc limit 1) e
 order by g.group_name`,
-    params: [since.toISOString()],
+    params: [since.toISOString(), mostKinds],
   }
 }
 

@@ -1,13 +1,17 @@
 import type { Statement } from '../statement-run.ts'
+import { holdHash } from './position.ts'
 
 /** The statements of a redrive and of a discard, in the order of their locks: position, key, letter. `schema` is the quoted name everywhere. */
 
-/** The key that letters stand in. A letter without one has a made-up key, which no other message has. */
-export interface LetterKey {
+export interface LetterPartition {
   readonly group: string
   readonly topic: string
   readonly topicId: string
   readonly partition: number
+}
+
+/** The key that a letter stands in. One without has a made-up key, which no other message has. */
+export interface LetterKey extends LetterPartition {
   readonly key: Buffer
   readonly keyless: boolean
 }
@@ -28,23 +32,60 @@ from ${schema}.dead_letter d where d.id = any($1::bigint[]) order by d.log_offse
 }
 
 /**
- * Locks the lane's position to the end of the transaction and raises `holds`, so that no batch commits that does not know of the key. No row: the number
- * of lanes was changed meanwhile, so the key may be another one's.
+ * Locks the lanes' positions to the end of the transaction and raises `holds`, so that no batch commits that has run one of the keys. A row less than was
+ * asked for: the number of lanes was changed meanwhile, so the keys may be in others.
  */
-export function holdLane(schema: string, { group, topicId, partition }: LetterKey, lane: number, lanes: number): Statement {
+export function holdLanes(
+  schema: string,
+  { group, topicId, partition }: LetterPartition,
+  lanes: readonly number[],
+  count: number,
+): Statement {
   return {
-    text: `update ${schema}.consumer_position set holds = holds + 1
-where group_name = $1 and topic_id = $2 and partition = $3 and lane = $4 and lanes = $5 returning next_offset`,
-    params: [group, topicId, partition, lane, lanes],
+    text: `with locked as (select p.lane from ${schema}.consumer_position p
+  where p.group_name = $1 and p.topic_id = $2 and p.partition = $3 and p.lane = any($4::int[]) and p.lanes = $5 order by p.lane for update)
+update ${schema}.consumer_position p set holds = holds + 1 from locked l
+where p.group_name = $1 and p.topic_id = $2 and p.partition = $3 and p.lane = l.lane returning p.lane, p.next_offset, p.epoch, p.holds`,
+    params: [group, topicId, partition, lanes, count],
   }
 }
 
-/** Makes the key's row, or locks the one that is there: `do nothing` would do neither while a release is under way. */
-export function lockOrMakeKey(schema: string, key: LetterKey): Statement {
+/** A raise of a lane's `holds`, and what it was for. */
+export interface LaneHold {
+  readonly lane: number
+  readonly epoch: number
+  readonly holds: number
+  readonly keys: readonly Buffer[]
+}
+
+/**
+ * Notes what each raise was for. One that is not noted is for any key, as far as an owner can tell. One that is there was of positions that were deleted
+ * meanwhile: counts begin anew with the next ones.
+ */
+export function noteHolds(schema: string, { group, topicId, partition }: LetterPartition, holds: readonly LaneHold[]): Statement[] {
+  return holds.map(({ lane, epoch, holds: hold, keys }) => ({
+    text: `insert into ${schema}.consumer_hold (group_name, topic_id, partition, lane, epoch, hold, keys, hashes) values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (group_name, topic_id, partition, lane, epoch, hold) do update set keys = excluded.keys, hashes = excluded.hashes, at = now()`,
+    params: [group, topicId, partition, lane, epoch, hold, keys, keys.map(holdHash)],
+  }))
+}
+
+/** Locks the keys that are there, in their order; waits for a release that is under way. */
+export function lockPresentKeys(schema: string, { group, topicId, partition }: LetterPartition, keys: readonly Buffer[]): Statement {
   return {
-    text: `insert into ${schema}.parked_key as k (group_name, topic_id, partition, key, topic, reason) values ($1, $2, $3, $4, $5, 'redriven')
+    text: `select from ${schema}.parked_key k where k.group_name = $1 and k.topic_id = $2 and k.partition = $3
+  and k.key_hash in (select sha256(u) from unnest($4::bytea[]) u) order by k.key_hash for update`,
+    params: [group, topicId, partition, keys],
+  }
+}
+
+/** Makes the rows of keys that have none. Nobody else can: their lanes are locked. */
+export function makeKeys(schema: string, { group, topic, topicId, partition }: LetterPartition, keys: readonly Buffer[]): Statement {
+  return {
+    text: `insert into ${schema}.parked_key as k (group_name, topic_id, partition, key, topic, reason)
+select $1, $2, $3, u, $5, 'redriven' from unnest($4::bytea[]) u order by sha256(u)
 on conflict (group_name, topic_id, partition, key_hash) do update set key = k.key`,
-    params: [...keyParams(key), key.topic],
+    params: [group, topicId, partition, keys, topic],
   }
 }
 
@@ -61,25 +102,32 @@ from ${schema}.dead_letter d where d.id = any($1::bigint[]) order by d.id for up
   }
 }
 
-/** Which of these offsets wait behind the key, with their bytes as `parked_key.bytes` counts them. After the key's lock. */
-export function queuedOffsets(schema: string, key: LetterKey, offsets: readonly number[]): Statement {
+/** Which of these offsets wait, with their bytes as `parked_key.bytes` counts them. After the locks of their keys. */
+export function queuedOffsets(schema: string, letters: readonly PlacedLetter[]): Statement {
+  const { group, topicId, partition } = letters[0]!
   return {
-    text: `select m.log_offset, m.bytes, m.dead
-from ${schema}.parked_msg m where ${ofKey('m')} and m.log_offset = any($5::bigint[])`,
-    params: [...keyParams(key), offsets],
+    text: `select m.log_offset, m.bytes, m.dead from unnest($4::bytea[], $5::bigint[]) as l(key, log_offset) join ${schema}.parked_msg m
+  on m.group_name = $1 and m.topic_id = $2 and m.partition = $3 and m.key_hash = sha256(l.key) and m.log_offset = l.log_offset`,
+    params: [group, topicId, partition, letters.map(({ key }) => key), letters.map(({ offset }) => offset)],
   }
 }
 
+/** A letter with its place in the log. */
+export interface PlacedLetter extends LetterKey {
+  readonly id: number
+  readonly offset: number
+}
+
 /** Puts letters back at their old offsets, as they stand after their last edit. Where one blocks its key, it is there already. */
-export function requeueLetters(schema: string, { key, keyless }: LetterKey, ids: readonly number[]): Statement {
+export function requeueLetters(schema: string, letters: readonly PlacedLetter[]): Statement {
   return {
     text: `insert into ${schema}.parked_msg (group_name, topic, topic_id, partition, key, log_offset, log_time, value, headers, dead, letter_id, keyless, bytes)
-select d.group_name, d.topic, d.topic_id, d.partition, $2, d.log_offset, d.log_time, d.value, d.headers, false, d.id, $3,
-  octet_length($2::bytea) + coalesce(octet_length(d.value), 0)
-from ${schema}.dead_letter d where d.id = any($1::bigint[])
+select d.group_name, d.topic, d.topic_id, d.partition, l.key, d.log_offset, d.log_time, d.value, d.headers, false, d.id, l.keyless,
+  octet_length(l.key) + coalesce(octet_length(d.value), 0)
+from unnest($1::bigint[], $2::bytea[], $3::bool[]) as l(id, key, keyless) join ${schema}.dead_letter d on d.id = l.id
 on conflict (group_name, topic_id, partition, key_hash, log_offset) do update
   set dead = false, letter_id = excluded.letter_id, value = excluded.value, headers = excluded.headers, bytes = excluded.bytes`,
-    params: [ids, key, keyless],
+    params: [letters.map(({ id }) => id), letters.map(({ key }) => key), letters.map(({ keyless }) => keyless)],
   }
 }
 
@@ -93,26 +141,44 @@ export function dequeueLetter(schema: string, key: LetterKey, offset: number): S
 
 /** How the queue of a key has changed. */
 export interface QueueChange {
+  readonly key: Buffer
   readonly messages: number
   readonly bytes: number
-  /** A head at one of these offsets is a new one: what was noted of the former one's failures goes. */
+}
+
+/** A head at one of the offsets that were `put` is a new one, and so is one behind that which was `removed`: what was noted of the former one's failures goes. */
+export interface NewHead {
   readonly put?: readonly number[]
-  /** So is one behind this offset. */
   readonly removed?: number
 }
 
-/** Brings the key's row in line with its queue, in a statement after the change: counts, and when it is due. */
-export function settleKey(schema: string, key: LetterKey, { messages, bytes, put = [], removed }: QueueChange): Statement {
+/** Brings keys' rows in line with their queues, in a statement after the changes: counts, and when they are due. */
+export function settleKeys(
+  schema: string,
+  { group, topicId, partition }: LetterPartition,
+  queues: readonly QueueChange[],
+  { put = [], removed }: NewHead,
+): Statement {
   const isNew = '(h.log_offset = any($7::bigint[]) or h.log_offset > $8::bigint)'
   return {
-    text: `update ${schema}.parked_key k set messages = k.messages + $5::bigint, bytes = k.bytes + $6::bigint,
+    text: `update ${schema}.parked_key k set messages = k.messages + q.messages, bytes = k.bytes + q.bytes,
   attempts = case when ${isNew} then 0 else k.attempts end,
   failures = case when ${isNew} then '[]' else k.failures end,
   crashes = case when ${isNew} then 0 else k.crashes end,
   next_attempt_at = case when h.dead then 'infinity' when ${isNew} then now() else k.next_attempt_at end
-from (select 1) one left join (select m.log_offset, m.dead from ${schema}.parked_msg m where ${ofKey('m')} order by m.log_offset limit 1) h on true
-where ${ofKey('k')}`,
-    params: [...keyParams(key), messages, bytes, put, removed ?? null],
+from unnest($4::bytea[], $5::bigint[], $6::bigint[]) as q(key, messages, bytes) left join lateral (select m.log_offset, m.dead from ${schema}.parked_msg m
+  where m.group_name = $1 and m.topic_id = $2 and m.partition = $3 and m.key_hash = sha256(q.key) order by m.log_offset limit 1) h on true
+where k.group_name = $1 and k.topic_id = $2 and k.partition = $3 and k.key_hash = sha256(q.key)`,
+    params: [
+      group,
+      topicId,
+      partition,
+      queues.map(({ key }) => key),
+      queues.map(({ messages }) => messages),
+      queues.map(({ bytes }) => bytes),
+      put,
+      removed ?? null,
+    ],
   }
 }
 

@@ -1,5 +1,5 @@
-import { coordinateHeader } from '../../../message/wire.ts'
 import type { Statement } from '../statement-run.ts'
+import { coordinateMark, noCoordinate } from './record-columns.ts'
 
 /** Statements on the inbox. `schema` is the quoted name everywhere. */
 
@@ -81,9 +81,8 @@ export function oldestLetterBefore(schema: string, groups: readonly string[], ti
   return {
     text: `select ${millis('min(log_time)')} as logged_at from ${schema}.dead_letter d
 where state = 'dead' and group_name = any($1::text[]) and log_time < to_timestamp($2::float8 / 1000)
-  and position($3 in d.headers::text) = 0`,
-    // As `headersToJson` begins a header: within a text no quote stands alone. Postgres's own functions refuse a header with a NUL in its text.
-    params: [groups, time, `["${coordinateHeader}",`],
+  and ${noCoordinate('$3')}`,
+    params: [groups, time, coordinateMark],
   }
 }
 

@@ -13,6 +13,15 @@ export function parkedKeys(schema: string, partition: PartitionRef): Statement {
   }
 }
 
+/** Those of some keys that wait no more. */
+export function releasedKeys(schema: string, partition: PartitionRef, keys: readonly Buffer[]): Statement {
+  return {
+    text: `select w.key from unnest($4::bytea[]) as w(key) where not exists (select from ${schema}.parked_key k
+  where k.group_name = $1 and k.topic_id = $2 and k.partition = $3 and k.key_hash = sha256(w.key))`,
+    params: [partition.group, partition.topicId, partition.partition, keys],
+  }
+}
+
 /** Locks the keys' rows in their order. Fails when one of them is gone: it was released, and its messages must run. */
 export function lockKeys(schema: string, partition: PartitionRef, keys: readonly Buffer[]): Statement {
   return {
@@ -73,7 +82,7 @@ export interface NewKey {
   readonly afterMs: number | null
 }
 
-/** The keys cannot be there: the position's `holds` was compared under its lock. */
+/** The keys cannot be there: that nobody has held them was seen under the position's lock. */
 export function parkKeys(schema: string, partition: PartitionRef, keys: readonly NewKey[]): Statement {
   return {
     text: `insert into ${schema}.parked_key (group_name, topic, topic_id, partition, key, reason, attempts, failures, next_attempt_at, messages, bytes)
@@ -95,13 +104,25 @@ from unnest($5::bytea[], $6::text[], $7::int[], $8::json[], $9::float8[], $10::b
   }
 }
 
-/** Fails when more waits than may. `queued`: keys that messages were added to. */
-export function requireRoom(schema: string, partition: PartitionRef, queued: readonly Buffer[], bounds: ParkedBounds): Statement {
-  const ofPartition = `group_name = $1 and topic_id = $2 and partition = $3`
+/** Fails when more waits behind one of the keys that messages were added to than may. */
+export function requireRoomOfKeys(
+  schema: string,
+  partition: PartitionRef,
+  queued: readonly Buffer[],
+  { bytesPerKey }: ParkedBounds,
+): Statement {
   return {
-    text: `select ${schema}.consumer_require(
-  not exists (select from ${schema}.parked_key where ${ofPartition} and key_hash in (select sha256(k) from unnest($4::bytea[]) k) and bytes > $5)
-  and (select coalesce(sum(bytes), 0) <= $6 or sum(messages) <= 1 from ${schema}.parked_key where ${ofPartition}), 'full')`,
-    params: [partition.group, partition.topicId, partition.partition, queued, bounds.bytesPerKey, bounds.bytesPerPartition],
+    text: `select ${schema}.consumer_require(not exists (select from ${schema}.parked_key
+  where group_name = $1 and topic_id = $2 and partition = $3 and key_hash in (select sha256(k) from unnest($4::bytea[]) k) and bytes > $5), 'full')`,
+    params: [partition.group, partition.topicId, partition.partition, queued, bytesPerKey],
+  }
+}
+
+/** Fails when more waits in the partition than may, and returns how much. Reads all of its keys. */
+export function requireRoom(schema: string, partition: PartitionRef, { bytesPerPartition }: ParkedBounds): Statement {
+  return {
+    text: `select coalesce(sum(bytes), 0) as waiting, ${schema}.consumer_require(coalesce(sum(bytes), 0) <= $4 or sum(messages) <= 1, 'full')
+from ${schema}.parked_key where group_name = $1 and topic_id = $2 and partition = $3`,
+    params: [partition.group, partition.topicId, partition.partition, bytesPerPartition],
   }
 }

@@ -34,3 +34,10 @@ export function pendingSimple(schema: string): Statement {
       where p.aggregatetype = o.aggregatetype and p.aggregateid = o.aggregateid and o.seq >= p.from_seq) limit ${most}) o`,
   }
 }
+
+/** Keys of refused messages, and what waits with them. */
+export function heldBack(schema: string): Statement {
+  return {
+    text: `select (select count(*) from ${schema}.relay_parked)::int as keys, (select count(*) from ${schema}.relay_held)::int as messages`,
+  }
+}

@@ -1,4 +1,5 @@
 import { firstSize } from '../../../consumer/partition/batch-size.ts'
+import { keyHash } from '../../../consumer/partition/lane-of.ts'
 import type {
   AdvanceTarget,
   BatchEnd,
@@ -124,21 +125,23 @@ from locked l where ${ofPartition} and p.lane = l.lane returning ${columns}`,
 
 /**
  * The fence of every batch. Looks for the row where its predecessor left it, and by its key if it is not there: under a snapshot that keeps old
- * versions alive the way from the index through them grows with every batch. Fails unless exactly this row was moved.
+ * versions alive the way from the index through them grows with every batch. Fails unless exactly this row was moved. Where `holds` has risen, which keys
+ * that was for is asked once the row is locked, by a function that has a snapshot of its own; it fails where one of them ran.
  */
 export function compareAndSet(
   schema: string,
   lane: LaneRef,
-  end: Pick<BatchEnd, 'position' | 'nextOffset' | 'leaderEpoch' | 'highWater' | 'inFlight'>,
+  end: Pick<BatchEnd, 'position' | 'ran' | 'nextOffset' | 'leaderEpoch' | 'highWater' | 'inFlight'>,
 ): Statement {
-  const { position: from, nextOffset, leaderEpoch, highWater, inFlight } = end
+  const { position: from, ran, nextOffset, leaderEpoch, highWater, inFlight } = end
   const set = `set next_offset = $8, high_water = $9, leader_epoch = $11, leader_epoch_at = $8, in_flight = $12`
-  const same = `${ofPartition} and p.lane = $4 and p.epoch = $5 and p.next_offset = $6 and p.holds = $7`
+  const same = `${ofPartition} and p.lane = $4 and p.epoch = $5 and p.next_offset = $6 and p.holds >= $7`
   return {
-    text: `with there as (update ${schema}.consumer_position p ${set} where p.ctid = $10::tid and ${same} returning p.ctid),
-elsewhere as (update ${schema}.consumer_position p ${set} where not exists (select from there) and ${same} returning p.ctid),
-moved as (select ctid from there union all select ctid from elsewhere)
-select (select ctid::text from moved) as at, ${schema}.consumer_require(exists (select from moved), 'moved')`,
+    text: `with there as (update ${schema}.consumer_position p ${set} where p.ctid = $10::tid and ${same} returning p.ctid, p.holds),
+elsewhere as (update ${schema}.consumer_position p ${set} where not exists (select from there) and ${same} returning p.ctid, p.holds),
+moved as (select ctid, holds from there union all select ctid, holds from elsewhere)
+select (select ctid::text from moved) as at, (select holds from moved) as holds, ${schema}.consumer_require(exists (select from moved), 'moved'),
+  case when (select holds from moved) > $7 then ${schema}.consumer_held_since($1, $2, $3, $4, $5, $7, (select holds from moved), $13::int[]) end as held`,
     params: [
       ...partitionParams(lane),
       lane.lane,
@@ -150,8 +153,31 @@ select (select ctid::text from moved) as at, ${schema}.consumer_require(exists (
       from.at ?? '(0,0)',
       leaderEpoch,
       inFlight,
+      ran.map(holdHash),
     ],
   }
+}
+
+/** How a key is told from others where held keys are compared with those of a batch. Two that have the same cost a run, and nothing else. */
+export function holdHash(key: Uint8Array): number {
+  return keyHash(key) | 0
+}
+
+/** Raises of `holds` since it was known, with their keys. After the row was read, in a later statement. */
+export function holdsSince(schema: string, lane: LaneRef, { epoch, holds }: LanePosition): Statement {
+  return {
+    text: `select h.hold, h.keys from ${schema}.consumer_hold h
+where h.group_name = $1 and h.topic_id = $2 and h.partition = $3 and h.lane = $4 and h.epoch = $5 and h.hold > $6 order by h.hold limit ${mostHolds + 1}`,
+    params: [...partitionParams(lane), lane.lane, epoch, holds],
+  }
+}
+
+/** Whoever is further behind reads all keys instead. */
+export const mostHolds = 1_000
+
+/** What was noted of holds so long ago nobody asks for any more: no transaction of ours lives half as long. */
+export function forgetHolds(schema: string): Statement {
+  return { text: `delete from ${schema}.consumer_hold where at < now() - interval '10 minutes'` }
 }
 
 export function deleteLanes(schema: string, partition: PartitionRef): Statement {

@@ -1,5 +1,6 @@
 import type { FailedAttempt } from '../../../consumer/port.ts'
 import type { Header } from '../../../message/port.ts'
+import { coordinateHeader } from '../../../message/wire.ts'
 
 /** How a record's headers stand in a column: `[[name, text | null | {"base64": bytes}], …]`, order and repeats kept. */
 export function headersToJson(headers: readonly Header[]): string {
@@ -33,4 +34,12 @@ export function attemptsFromJson(json: string): FailedAttempt[] {
 /** A text that Postgres takes, whatever a foreign program wrote. */
 export function storableText(text: string): string {
   return text.replaceAll('\0', '\u2400').replace(/\p{Surrogate}/gu, '\ufffd')
+}
+
+/** As `headersToJson` begins a coordinate's header: within a text no quote stands alone. Postgres's own functions refuse a header with a NUL in its text. */
+export const coordinateMark = `["${coordinateHeader}",`
+
+/** Of a letter `d`; the parameter is `coordinateMark`. */
+export function noCoordinate(parameter: string): string {
+  return `position(${parameter} in d.headers::text) = 0`
 }

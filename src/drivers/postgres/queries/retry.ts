@@ -68,11 +68,16 @@ from (select log_offset, dead from ${schema}.parked_msg where ${sameKey} order b
   }
 }
 
-/** Takes messages out of the queue, and gives the key back. Letters that they were have come to their end. */
+/**
+ * Takes messages out of the queue, and gives the key back. Letters that they were have come to their end.
+ *
+ * The letter's state is asked in a form that no index serves: after a redrive of many, statistics still say that none is redriven, and a plan by that
+ * index would read them all for each key.
+ */
 export function removeMessages(schema: string, key: LeasedKey, offsets: readonly number[]): Statement {
   return {
     text: `with gone as (delete from ${schema}.parked_msg where ${sameKey} and log_offset = any($5::bigint[]) returning bytes, letter_id),
-ended as (update ${schema}.dead_letter l set ended_at = now(), version = l.version + 1 from gone where l.id = gone.letter_id and l.state = 'redriven'),
+ended as (update ${schema}.dead_letter l set ended_at = now(), version = l.version + 1 from gone where l.id = gone.letter_id and l.state is not distinct from 'redriven'),
 sums as (select count(*) as messages, coalesce(sum(bytes), 0) as bytes from gone)
 update ${schema}.parked_key k set messages = greatest(k.messages - s.messages, 0), bytes = greatest(k.bytes - s.bytes, 0), lease = null, lease_until = null,
   attempts = 0, failures = '[]', crashes = 0, next_attempt_at = clock_timestamp() from sums s where ${sameKey}`,
@@ -129,19 +134,22 @@ export function renewLease(schema: string, key: LeasedKey, leaseMs: number): Sta
   }
 }
 
-export function giveBackLease(schema: string, key: LeasedKey, afterMs: number): Statement {
+export function giveBackLease(schema: string, key: LeasedKey, how: 'tried' | 'untried', afterMs: number): Statement {
   return {
-    text: `update ${schema}.parked_key set lease = null, lease_until = null, next_attempt_at = clock_timestamp() + $6 * interval '1 millisecond'
-where ${sameKey} and lease = $5 and next_attempt_at < 'infinity'`,
-    params: [...keyParams(key), key.token, afterMs],
+    text: `update ${schema}.parked_key set lease = null, lease_until = null, crashes = case when $7 then 0 else crashes end,
+  next_attempt_at = clock_timestamp() + $6 * interval '1 millisecond' where ${sameKey} and lease = $5 and next_attempt_at < 'infinity'`,
+    params: [...keyParams(key), key.token, afterMs, how === 'tried'],
   }
 }
 
 export function refundKeys(schema: string, { group, topicId, partition }: PartitionRef, keys: readonly Buffer[]): Statement {
   return {
-    text: `update ${schema}.parked_key set attempts = attempts - 1, failures = (failures::jsonb - -1)::json, next_attempt_at = clock_timestamp()
-where group_name = $1 and topic_id = $2 and partition = $3 and key_hash in (select sha256(k) from unnest($4::bytea[]) k)
-  and attempts > 0 and lease is null and next_attempt_at < 'infinity'`,
+    // Locked in the order in which all others lock them.
+    text: `with charged as (select key_hash from ${schema}.parked_key
+  where group_name = $1 and topic_id = $2 and partition = $3 and key_hash in (select sha256(k) from unnest($4::bytea[]) k)
+    and attempts > 0 and lease is null and next_attempt_at < 'infinity' order by key_hash for update)
+update ${schema}.parked_key k set attempts = k.attempts - 1, failures = (k.failures::jsonb - -1)::json, next_attempt_at = clock_timestamp()
+from charged c where k.group_name = $1 and k.topic_id = $2 and k.partition = $3 and k.key_hash = c.key_hash`,
     params: [group, topicId, partition, keys],
   }
 }

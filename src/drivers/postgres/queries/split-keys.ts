@@ -7,7 +7,7 @@ import type { Statement } from '../statement-run.ts'
 export function splitKeys(schema: string, group: string): Statement {
   return {
     text: `with split as (select topic_id, key_hash, array_agg(partition order by partition) as partitions
-  from ${schema}.parked_key where group_name = $1 group by topic_id, key_hash having count(*) > 1),
+  from ${schema}.parked_key where group_name = $1 and messages > 0 group by topic_id, key_hash having count(*) > 1),
 named as (select k.topic, s.topic_id, k.key, s.partitions, row_number() over (partition by s.topic_id order by s.key_hash) as place
   from split s join ${schema}.parked_key k on k.group_name = $1 and k.topic_id = s.topic_id and k.partition = s.partitions[1] and k.key_hash = s.key_hash
   where substring(k.key for octet_length($2::bytea)) <> $2::bytea),

@@ -18,7 +18,10 @@ alter table {schema}.parked_key
   -- Of the head: what its failures were, [{"at": …, "error": …}, …], and how often a process ended while it worked on the key.
   add column failures json not null default '[]',
   add column crashes int not null default 0,
-  add column parked_at timestamptz not null default now();
+  add column parked_at timestamptz not null default now(),
+  -- Of the hold that `held_by` names: since when, and why.
+  add column held_at timestamptz,
+  add column held_reason text;
 update {schema}.parked_key k set (messages, bytes, topic) = (
   select count(*), coalesce(sum(octet_length(m.key) + coalesce(octet_length(m.value), 0)), 0), coalesce(max(m.topic), '')
   from {schema}.parked_msg m where m.group_name = k.group_name and m.topic_id = k.topic_id and m.partition = k.partition and m.key_hash = k.key_hash);
@@ -122,7 +125,7 @@ create table {schema}.audit_log (
   reason text,
   origin text not null,
   host text not null,
-  outcome text not null check (outcome in ('done', 'refused', 'failed')),
+  outcome text not null check (outcome in ('asked', 'done', 'refused', 'failed')),
   -- Facts without payloads.
   details json not null
 );
@@ -223,3 +226,41 @@ create index idempotency_key_expired on {schema}.idempotency_key (expires_at);
 -- When each table of the inbox's ring was begun to be written, by its number: what was handled since the oldest of them is remembered. null: not known.
 alter table {schema}.inbox_rotation add column began timestamptz[] not null default array[null, null, null, null]::timestamptz[];
 update {schema}.inbox_rotation set began[current + 1] = since;
+
+-- Which keys each raise of a lane's `holds` was for, so that a batch under way need not be run again where none of them is its own. Kept for some minutes.
+create table {schema}.consumer_hold (
+  group_name text collate "C" not null,
+  topic_id text collate "C" not null,
+  partition int not null,
+  lane int not null,
+  -- Of the lane's row, and its `holds` from then on.
+  epoch bigint not null,
+  hold bigint not null,
+  keys bytea[] not null,
+  -- Of the keys, in their order; see keyHash in src/consumer/partition/lane-of.ts.
+  hashes int[] not null,
+  at timestamptz not null default now(),
+  primary key (group_name, topic_id, partition, lane, epoch, hold)
+);
+
+-- The keys held in a lane since its owner knew of `known`, up to `now_at`. Fails where they are not known, or where one of them may be among those that ran.
+-- It is called under the lock of the lane's row, and being volatile it sees what was committed while that lock was waited for.
+create function {schema}.consumer_held_since(of_group text, of_topic text, of_partition int, of_lane int, of_epoch bigint, known bigint, now_at bigint, ran int[])
+  returns bytea[]
+  language plpgsql volatile as $$
+declare
+  noted bigint;
+  ours boolean;
+  held bytea[];
+begin
+  select count(*), bool_or(h.hashes && ran) into noted, ours from {schema}.consumer_hold h
+  where h.group_name = of_group and h.topic_id = of_topic and h.partition = of_partition and h.lane = of_lane and h.epoch = of_epoch
+    and h.hold > known and h.hold <= now_at;
+  if noted <> now_at - known or ours then
+    raise exception using errcode = 'TMC01', message = 'moved';
+  end if;
+  select array_agg(k) into held from {schema}.consumer_hold h, unnest(h.keys) k
+  where h.group_name = of_group and h.topic_id = of_topic and h.partition = of_partition and h.lane = of_lane and h.epoch = of_epoch
+    and h.hold > known and h.hold <= now_at;
+  return coalesce(held, '{}');
+end $$;
