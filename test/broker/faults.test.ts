@@ -58,11 +58,13 @@ test('a cut connection fails a fetch as unreachable, and the membership goes on'
 test('a crash of the server loses nothing that was acknowledged, and members keep their partitions through it', async () => {
   const broker = brokers.connect({ connection: () => database.connection() })
   await broker.topics([{ name: 'crash', partitions: 4 }])
-  const one = await member(broker, { group: 'crash', topics: ['crash'], sessionTimeoutMs: 1_000 })
+  // Both must find the server again within it.
+  const sessionMs = 3_000
+  const one = await member(broker, { group: 'crash', topics: ['crash'], sessionTimeoutMs: sessionMs })
   const two = await member(brokers.connect({ connection: () => database.connection() }), {
     group: 'crash',
     topics: ['crash'],
-    sessionTimeoutMs: 1_000,
+    sessionTimeoutMs: sessionMs,
   })
   await until('both to share', () => one.held().length === 2 && two.held().length === 2)
   const { send } = await sender(broker, 'crash', { source: 'crash.1' })
@@ -71,7 +73,7 @@ test('a crash of the server loses nothing that was acknowledged, and members kee
   await crash()
   await rejects(send(record('crash', 0, 'down')), 'BROKER_UNREACHABLE')
   // Longer than a session: silence while the server was away does not count.
-  await new Promise((resolve) => setTimeout(resolve, 1_200))
+  await new Promise((resolve) => setTimeout(resolve, sessionMs + 200))
   await lease.ensureRunning()
   const positions = [0, 1, 2, 3].map((partition) => ({ topic: 'crash', partition, offset: 0 }))
   const records = await untilReached(() => readAll(one.membership, positions))

@@ -388,7 +388,8 @@ test('a handler that never ends does not keep the consumer from stopping, and no
   const consumer = consume(broker, [endless], { drainMs: 100 })
   await until('one is stuck', () => stuck > 0)
   await consumer.stop()
-  await until('no transaction is open', async () => (await rows(`select from pg_stat_activity where state like 'idle in%'`)).length === 0)
+  const open = `select from pg_stat_activity where datname = current_database() and state like 'idle in%'`
+  await until('no transaction is open', async () => (await rows(open)).length === 0)
   expect((await effects()).map(({ n }) => n)).not.toContain(5)
 })
 

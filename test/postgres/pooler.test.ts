@@ -152,9 +152,11 @@ describe.skipIf(pgbouncer.missing)(`through PgBouncer in transaction mode${pgbou
       (await pooler.show('clients')).every((row) => !names.includes(String(row['database']))),
     )
     for (const database of databases) await expectNoState(pooler, database)
-    const open = await shopDatabase
-      .pool()
-      .query(`select pid from pg_stat_activity where datname = any($1) and xact_start is not null and pid <> pg_backend_pid()`, [names])
+    const open = await shopDatabase.pool().query(
+      `select pid, application_name, state, query from pg_stat_activity
+        where datname = any($1) and backend_type = 'client backend' and xact_start is not null and pid <> pg_backend_pid()`,
+      [names],
+    )
     expect(open.rows).toEqual([])
   })
 

@@ -164,7 +164,7 @@ describe('the life of a service', () => {
     const admin = new pg.Client({ ...database.connection(), database: 'postgres' })
     await admin.connect()
     // A backend ends a moment after its client has closed the socket.
-    const count = 'select count(*)::int as n from pg_stat_activity where datname = $1'
+    const count = `select count(*)::int as n from pg_stat_activity where datname = $1 and backend_type = 'client backend'`
     await expect.poll(async () => (await admin.query(count, [database.name])).rows, { timeout: 10_000 }).toEqual([{ n: 0 }])
     await admin.end()
     await expect(short.transaction(async () => undefined)).rejects.toMatchObject({ code: 'SERVICE_STOPPED' })
