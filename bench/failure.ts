@@ -13,7 +13,8 @@ import type { Result } from './harness/result.ts'
 await runBench('failure', { rounds: 5, messages: 40_000, quickMessages: 5_000 }, async (server, { messages, rounds, only = '' }) => {
   const contenders = [
     ...modes.map((mode) => failureContender(server, mode, messages)),
-    redriveContender(server, Math.round(messages / 2)),
+    redriveContender(server, 'redrive', Math.round(messages / 2)),
+    redriveContender(server, 'redrive, a key each', Math.min(2_000, messages)),
     besideContender(server, { letters: Math.min(3_000, messages), rate: 500 }),
     letters(server, 100_000),
   ].filter(({ name }) => name.includes(only))

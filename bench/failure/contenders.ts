@@ -34,9 +34,9 @@ export function failureContender(server: Server, mode: FailureMode, messages: nu
   }
 }
 
-export function redriveContender(server: Server, messages: number): Contender {
+export function redriveContender(server: Server, name: string, messages: number): Contender {
   return {
-    name: 'redrive',
+    name,
     measure: () =>
       withDatabases(server, names, async (databases) => {
         await createInvoiceTable(server, databases.database)
@@ -44,8 +44,8 @@ export function redriveContender(server: Server, messages: number): Contender {
         await checkInvoices(server, databases.database, messages)
         await checkOrderPerCustomer(server, databases.database)
         return [
-          sample('redrive', 'redriven to the effect', 'letters/s', messages / figures['seconds']!),
-          sample('redrive', 'put back', 'letters/s', messages / figures['askedSeconds']!),
+          sample(name, 'redriven to the effect', 'letters/s', messages / figures['seconds']!),
+          sample(name, 'put back', 'letters/s', messages / figures['askedSeconds']!),
         ]
       }),
   }

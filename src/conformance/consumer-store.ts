@@ -262,6 +262,46 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
     },
   },
   {
+    name: 'keys that are tried together: of each goes what is done, a key with nothing done stays leased, and one whose lease is lost takes all along',
+    async run(fixture) {
+      const { store, group } = fixture
+      const { partition, lanes } = await owned(fixture)
+      const lane = { ...partition, lane: 0 }
+      const keys = ['a', 'b', 'c'] as const
+      const park = keys.map((key, offset) => ({ record: record(offset, key), reason: 'no', attempts: [], afterMs: 0 }))
+      assert.equal(await commit(fixture, lane, batchEnd(lanes[0]!, { park, nextOffset: 3 })), 'committed')
+      const { position } = (await store.reload(lane))!
+      const queue = keys.map((key, i) => record(3 + i, key))
+      assert.equal(await commit(fixture, lane, batchEnd(position, { queue, nextOffset: 6 })), 'committed')
+      const all = async (): Promise<LeasedKey[]> => {
+        const limits = { keys: 10, leaseMs: 60_000, maxMessages: 10, maxBytes: 10_000 }
+        const leased = await store.parked.lease({ group, topicIds: [partition.topicId], ...limits })
+        return leased.toSorted((one, other) => Buffer.compare(one.key, other.key))
+      }
+      const trying = async (some: readonly LeasedKey[], done: readonly number[], effect: string): Promise<string> => {
+        const retry = await store.parked.begin(some)
+        await fixture.effect(retry.tx, effect)
+        const { outcome } = await retry.commit({ done, handled: [], publish: [] })
+        await retry.rollBack()
+        return outcome
+      }
+      const waiting = (some: readonly LeasedKey[]): unknown =>
+        some.map(({ key, messages }) => [key.toString(), messages.map(({ record: { offset } }) => offset)])
+
+      const [a, b, c] = (await all()) as [LeasedKey, LeasedKey, LeasedKey]
+      // In another order than that of their locks.
+      assert.equal(await trying([c, b, a], [1, 0, 2], 'first'), 'committed')
+      const next = await all()
+      assert.deepEqual(waiting(next), [['c', [5]]])
+      assert.equal(await trying([b, ...next, a], [1, 1, 1], 'not'), 'moved', 'a is gone')
+      assert.equal(await trying([b, c], [1, 1], 'not'), 'moved', 'c is leased anew')
+      assert.deepEqual(await fixture.effects(), ['first'])
+      assert.equal(await trying([b, ...next], [2, 1], 'second'), 'committed')
+      assert.deepEqual(await fixture.effects(), ['first', 'second'])
+      assert.deepEqual((await store.reload(lane))?.parkedKeys, [])
+    },
+  },
+  {
     name: 'what is published with a failure of a parked head commits with it, and not where the lease is lost',
     async run(fixture) {
       const { store, group } = fixture

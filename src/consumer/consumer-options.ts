@@ -52,7 +52,7 @@ export interface ConsumerOptions extends EnvelopeOptions {
    * say so. @default 16 MiB for a key, 256 MiB for a partition
    */
   readonly parked?: Partial<ParkedBounds>
-  /** Parked keys that are tried again at once; each needs a connection. 0: not by this process. @default 4 */
+  /** Transactions at once in which parked keys are tried again, up to 32 keys in each; each needs a connection. 0: not by this process. @default 4 */
   readonly retriers?: number
   /** How often it is looked whether a key is due, at least. @default 1,000 ms */
   readonly retryPollMs?: number

@@ -3,8 +3,9 @@ import type { LogRecord } from '../message/port.ts'
 import type { DeadLetter, FailedAttempt, HandlerTransaction, PartitionRef } from './port.ts'
 
 /**
- * What a retrier needs of the service's database. It owns a key by a lease whose token is never used again, not by a lock: the handler runs first; then, at the
- * end of its transaction, the key's row is locked, and in later statements the token and the head are compared. Steps and reasons: `docs/design/consumer.md`.
+ * What a retrier needs of the service's database. It owns a key by a lease whose token is never used again, not by a lock: the handlers run first; then, at the
+ * end of their transaction, the rows of their keys are locked, and in later statements the tokens and the heads are compared. Steps and reasons:
+ * `docs/design/consumer.md`.
  *
  * @module
  */
@@ -45,17 +46,16 @@ export interface LeaseRequest {
 
 /** What a retrier's transaction leaves behind. */
 export interface RetryEnd {
-  /** How many of the key's messages are done, from the head on. */
-  readonly done: number
+  /** How many messages of each key are done, from its head on. In the order of the keys; nothing is asked of one with none, and it stays leased. */
+  readonly done: readonly number[]
   /** Dedup identities to remember. Sorted by the store. */
   readonly handled: readonly string[]
   readonly publish: readonly OutboxMessage[]
 }
 
 export type RetryOutcome =
-  /** `released`: nothing waits behind the key any more. */
-  | { readonly outcome: 'committed'; readonly released: boolean }
-  /** The lease is somebody else's, or the key is gone; or its head is not what ran, since something was redriven. Nobody is charged. */
+  | { readonly outcome: 'committed' }
+  /** The lease of one of them is somebody else's, or the key is gone; or its head is not what ran, since something was redriven. Nobody is charged. */
   | { readonly outcome: 'moved' }
   | { readonly outcome: 'duplicate' }
   /** As in `CommitOutcome`. */
@@ -63,8 +63,8 @@ export type RetryOutcome =
 
 export interface RetryTransaction extends HandlerTransaction {
   /**
-   * What was published; the key's row locked, and its token compared; in later statements the head compared, the messages deleted by their offsets, and the
-   * key deleted or given back; the handled ids; the commit. The position's row is not touched: the owner learns of a release when it next appends.
+   * What was published; the rows of the keys locked, by partition and hash, and their tokens compared; in later statements the heads compared, the messages
+   * deleted, and the keys deleted or given back; the handled ids; the commit. No position's row is touched: the owner learns of a release when it next appends.
    */
   commit(end: RetryEnd): Promise<RetryOutcome>
 }
@@ -109,8 +109,8 @@ export interface ParkedStore {
   /** Leases keys that are due, whoever was last with them; each to one retrier, and none without a message that can be tried. In no order. */
   lease(request: LeaseRequest): Promise<readonly LeasedKey[]>
 
-  /** Opens a transaction for the head of a key, or more of its messages. No row of ours is locked by it before `commit`. */
-  begin(key: LeasedKey): Promise<RetryTransaction>
+  /** Opens a transaction for the heads of some keys of one group, or more of their messages. No row of ours is locked by it before `commit`. */
+  begin(keys: readonly LeasedKey[]): Promise<RetryTransaction>
 
   /** Notes a failure of the head, and gives the key back. `false`: the lease, or the head, is another one now, and nothing was noted. */
   failed(key: LeasedKey, failure: HeadFailure): Promise<boolean>

@@ -94,7 +94,7 @@ class ConsumerRun implements Consumer {
       group: settings.group,
       batch,
       clock: settings.clock,
-      keys: settings.retriers,
+      transactions: settings.retriers,
       pollMs: settings.retryPollMs,
       leaseMs: settings.retryLeaseMs,
       stopMs: settings.drainMs,

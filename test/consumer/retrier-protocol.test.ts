@@ -45,10 +45,13 @@ async function lease(leaseMs = 60_000): Promise<LeasedKey> {
   return key
 }
 
+/** `released`: the key waits no more. */
 async function retry(key: LeasedKey, done = 1) {
-  const transaction = await store.parked.begin(key)
+  const transaction = await store.parked.begin([key])
   await transaction.tx.query(`insert into effect (id, key, n) values ($1, 'k', 1)`, [key.token])
-  return transaction.commit({ done, handled: [], publish: [] })
+  const result = await transaction.commit({ done: [done], handled: [], publish: [] })
+  if (result.outcome !== 'committed') return result
+  return { ...result, released: (await rows('select from tidemark.parked_key')).length === 0 }
 }
 
 const moved = { outcome: 'moved' }
@@ -208,10 +211,10 @@ values ('g', 'id', 0, 'k', 1, 't', now(), '[]')`)
 test('a handler that is tried again runs under no lock of ours: an owner appends to its key meanwhile', async () => {
   const after = await park(0)
   const key = await lease()
-  const transaction = await store.parked.begin(key)
+  const transaction = await store.parked.begin([key])
   await transaction.tx.query(`insert into effect (id, key, n) values ('x', 'k', 1)`)
   expect(await commitBatch(after, 2, { queue: [record(1)] })).toMatchObject({ outcome: 'committed' })
-  expect(await transaction.commit({ done: 1, handled: [], publish: [] })).toEqual({ outcome: 'committed', released: false })
+  expect(await transaction.commit({ done: [1], handled: [], publish: [] })).toEqual({ outcome: 'committed' })
   expect(await waiting()).toEqual([1])
 })
 

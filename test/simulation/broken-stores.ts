@@ -41,6 +41,9 @@ const manyDead = {
   deadly: 0,
 }
 
+/** Many keys that wait at once, and one retrier in each process. */
+export const manyTogether = { retriers: 1, flaky: 0.6, later: 0.1, redrives: 3, poison: 0.2, transactions: 40, strangers: 10, outages: 0.3 }
+
 export const brokenStores: readonly BrokenStore[] = [
   {
     without: 'the epoch in the compare-and-set of a batch',
@@ -94,6 +97,12 @@ export const brokenStores: readonly BrokenStore[] = [
   {
     without: 'the head in what a retrier commits: whatever is the first goes',
     broken: { consumer: (store) => ({ ...bound(store), parked: withAnyHead(store) }) },
+    within: 300,
+  },
+  {
+    without: 'the leases of all keys but the first, where several are tried together',
+    broken: { consumer: (store) => ({ ...bound(store), parked: withOneLease(store) }) },
+    plan: { ...manyTogether, holds: 6, slow: 0.1 },
     within: 300,
   },
   {
@@ -200,7 +209,7 @@ function retrying(store: MemoryConsumerStore, atEnd: (key: LeasedKey) => LeasedK
   const { parked } = store
   return {
     lease: (request) => parked.lease(request),
-    begin: (key) => parked.begin(atEnd(key)),
+    begin: (keys) => parked.begin(keys.map(atEnd)),
     failed: (key, failure) => parked.failed(atEnd(key), failure),
     renew: (keys, leaseMs) => parked.renew(keys, leaseMs),
     giveBack: (keys, how, afterMs) => parked.giveBack(keys, how, afterMs),
@@ -223,6 +232,18 @@ function withAnyHead(store: MemoryConsumerStore): ParkedStore {
         : queue.slice(0, key.messages.length).map(({ record }) => ({ record, letterId: null }))
     },
   }))
+}
+
+/** Whoever has the lease of a key by now is taken for whoever tried it; but for the first one. */
+function withOneLease(store: MemoryConsumerStore): ParkedStore {
+  const { parked, tables } = store
+  const asItIs = (key: LeasedKey): LeasedKey => ({
+    ...key,
+    get token() {
+      return (tables.partition(key.partition)!.states.get(key.key.toString('base64'))?.lease ?? null) as string
+    },
+  })
+  return { ...retrying(store, (key) => key), begin: (keys) => parked.begin(keys.map((key, i) => (i === 0 ? key : asItIs(key)))) }
 }
 
 interface RedrivenKey {

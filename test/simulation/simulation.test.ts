@@ -2,13 +2,13 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { type FaultPlan, type SimulationResult, happenings, shrink, simulate } from '../../src/testing/index.ts'
-import { brokenStores } from './broken-stores.ts'
+import { brokenStores, manyTogether } from './broken-stores.ts'
 
 /** Enough to meet every kind of trouble many times, and few enough for every run of the suite. The longer run is `test/simulation/run.ts`. */
 const schedules = Number(process.env['TIDEMARK_SIMULATION_SEEDS'] ?? 2_000)
 const shares = 20
 /** These need several things to come together. */
-const rare: readonly string[] = ['discarded', 'lease lost']
+const rare: readonly string[] = ['discarded', 'lease lost', 'retried together']
 /** Lines of a trace that are shown. */
 const lastLines = 60
 
@@ -60,6 +60,16 @@ test('the promises are kept where keys are held and released, too: nothing of th
     await requireKept(result)
   }
   expect(held).toBeGreaterThan(40)
+})
+
+test('the promises are kept where keys share the transactions in which they are tried again', async () => {
+  let together = 0
+  for (let seed = 1; seed <= 60; seed++) {
+    const result = await simulate(seed, { plan: manyTogether })
+    together += result.coverage['retried together']
+    await requireKept(result)
+  }
+  expect(together).toBeGreaterThan(20)
 })
 
 test('a schedule that breaks a promise is shrunk to one with less trouble, which breaks one, too', async () => {

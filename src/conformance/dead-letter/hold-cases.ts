@@ -185,8 +185,8 @@ function leases({ consumer, group }: DeadLetterStoreFixture): Promise<readonly L
 }
 
 async function commit({ consumer }: DeadLetterStoreFixture, key: LeasedKey): Promise<unknown> {
-  const transaction = await consumer.parked.begin(key)
-  const outcome = await transaction.commit({ done: key.messages.length, handled: [], publish: [] })
+  const transaction = await consumer.parked.begin([key])
+  const outcome = await transaction.commit({ done: [key.messages.length], handled: [], publish: [] })
   await transaction.rollBack()
   return outcome
 }

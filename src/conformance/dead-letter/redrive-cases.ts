@@ -85,8 +85,8 @@ export const redriveCases: readonly Case<DeadLetterStoreFixture>[] = [
       const { group, topicId } = owner.partition
       const request = { group, topicIds: [topicId], keys: 1, leaseMs: 60_000, maxMessages: 1, maxBytes: 1_000 }
       const [key] = await fixture.consumer.parked.lease(request)
-      const retry = await fixture.consumer.parked.begin(key!)
-      assert.deepEqual(await retry.commit({ done: 1, handled: [], publish: [] }), { outcome: 'committed', released: true })
+      const retry = await fixture.consumer.parked.begin([key!])
+      assert.deepEqual(await retry.commit({ done: [1], handled: [], publish: [] }), { outcome: 'committed' })
       assert.equal(await owner.run('k'), 'moved')
       assert.deepEqual(await owner.catchUp(['k']), { held: ['k'], released: ['k'] })
       assert.equal(await owner.run('k'), 'committed')

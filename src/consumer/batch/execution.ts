@@ -44,11 +44,11 @@ export type AfterFailure =
 export interface ExecutionSettings {
   /** Of the consumer. */
   readonly group: string
-  /** Which charged run this is, in this topic. */
-  readonly attempt: number
   /** Aborted by the execution when it is abandoned, so that handlers need not go on. */
   readonly run: AbortController
   readonly clock: Clock
+  /** Which charged run this is of the call's first message, in this topic. */
+  attempt(call: Call): number
   timeoutMs(handler: Handler): number
   /** `tries`: how often it has run here, from 1. */
   failed(task: Task, tries: number, error: unknown): AfterFailure
@@ -439,7 +439,7 @@ class CallContext extends MessageChance implements HandlerContext {
   constructor(tx: OwnTransaction, call: Call, settings: ExecutionSettings) {
     super(call.identity, call.timestamp)
     this.tx = tx
-    this.attempt = call.before + settings.attempt
+    this.attempt = call.before + settings.attempt(call)
     this.signal = settings.run.signal
   }
 }

@@ -8,7 +8,7 @@ const handler = onMessage(event('A', { aggregate: 'a', key: () => 'k', schema: z
 
 function batchesAlone(optimism: Optimism): number {
   let count = 0
-  while (optimism.isExclusive(handler)) count += 1
+  while (optimism.manners()(handler) !== 'beside others') count += 1
   return count
 }
 

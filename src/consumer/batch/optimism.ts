@@ -1,4 +1,5 @@
 import type { Handler } from '../handler.ts'
+import type { Manner } from './call.ts'
 
 const firstPenalty = 16
 const longestPenalty = 4_096
@@ -20,16 +21,27 @@ export class Optimism {
   readonly #records = new Map<Handler, Memory>()
   readonly #careful = new Map<Handler, number>()
 
-  /** Does this handler run by itself in the coming batch? Call once per batch. */
-  isExclusive(handler: Handler): boolean {
+  /** How the messages of each handler run in the coming batch. */
+  manners(): (handler: Handler) => Manner {
+    const manners = new Map<Handler, Manner>()
+    return (handler) => {
+      const known = manners.get(handler)
+      if (known !== undefined) return known
+      const isCareful = this.#takesCare(handler)
+      const manner = !this.#isExclusive(handler) ? 'beside others' : isCareful ? 'undoable' : 'alone'
+      manners.set(handler, manner)
+      return manner
+    }
+  }
+
+  #isExclusive(handler: Handler): boolean {
     const record = this.#records.get(handler)
     if (record === undefined || record.left === 0) return false
     record.left -= 1
     return true
   }
 
-  /** Where this handler runs by itself in the coming batch, is it to be undoable? Call once per batch. */
-  isCareful(handler: Handler): boolean {
+  #takesCare(handler: Handler): boolean {
     const left = this.#careful.get(handler) ?? 0
     if (left > 0) this.#careful.set(handler, left - 1)
     return left > 0

@@ -121,7 +121,7 @@ class BatchRun {
     const verdicts = new Verdicts(this.#settings, this.#order)
     const execution = new Execution(calls, batch, {
       group: this.#order.lane.group,
-      attempt: 1,
+      attempt: () => 1,
       run,
       clock: this.#settings.clock,
       timeoutMs: (handler) => handler.timeoutMs ?? this.#settings.timeoutMs,
@@ -165,20 +165,9 @@ class BatchRun {
     return handled.size === 0 ? tasks : tasks.filter(({ inboxId }) => inboxId === null || !handled.has(inboxId))
   }
 
-  /** By handler, since it is asked once for each of them; and by message, of those that have failed. */
   #mannerOf(): (task: Task) => Manner {
-    const { optimism } = this.#settings
-    const manners = new Map<Handler, Manner>()
-    return (task) => {
-      if (this.#culprits.has(task)) return 'undoable'
-      const { handler } = task
-      const known = manners.get(handler)
-      if (known !== undefined) return known
-      const isCareful = optimism.isCareful(handler)
-      const manner = !optimism.isExclusive(handler) ? 'beside others' : isCareful ? 'undoable' : 'alone'
-      manners.set(handler, manner)
-      return manner
-    }
+    const mannerOf = this.#settings.optimism.manners()
+    return (task) => (this.#culprits.has(task) ? 'undoable' : mannerOf(task.handler))
   }
 
   #isCulprit(task: Task): void {

@@ -1,40 +1,33 @@
 import { pause } from '../../internal/clock.ts'
-import { deferred } from '../../internal/deferred.ts'
 import { backoffMs } from '../../internal/backoff.ts'
-import { type Failure, failureOf, signatureOf } from '../../retry/failure.ts'
-import { nextStep, retryDelayMs, retryPolicy } from '../../retry/retry-policy.ts'
+import { type Failure, failureOf } from '../../retry/failure.ts'
+import { retryDelayMs } from '../../retry/retry-policy.ts'
 import { channels } from '../../telemetry/channels.ts'
 import type { BatchSettings } from '../batch/batch-settings.ts'
-import { callsOf } from '../batch/call.ts'
-import { mostConflicts, mostLosses } from '../partition/lane.ts'
 import { crashed, mostCrashes } from '../batch/crashed.ts'
+import type { LeasedKey } from '../parked-port.ts'
+import { mostConflicts, mostLosses } from '../partition/lane.ts'
+import type { PartitionRef } from '../port.ts'
+import { type Head, HeadFailures } from './head-failures.ts'
+import { type AttemptManner, type AttemptOutcome, type KeyTasks, RetryAttempt, type Uncharged } from './retry-attempt.ts'
+import { planRetry } from './retry-plan.ts'
 import { isGivenUp } from './suspicion.ts'
-import { deadLetterOf } from '../batch/dead-letter-of.ts'
-import { withAttempt } from '../batch/attempts.ts'
-import type { Entry } from '../batch/entry.ts'
-import { Execution, type ExecutionOutcome } from '../batch/execution.ts'
-import type { Handler } from '../handler.ts'
-import type { FailedAttempt, PartitionRef } from '../port.ts'
-import type { HeadFailure, LeasedKey, RetryTransaction } from '../parked-port.ts'
-import { toDeadLetterTopic } from '../batch/pass-on.ts'
-import { type RetryPlan, planRetry } from './retry-plan.ts'
-import { mostUnhandledMs, unhandledPauseMs } from '../batch/unhandled.ts'
-import type { Task } from '../batch/plan.ts'
 
-/** How a run of a leased key went. The key is given back in any case. */
-export type RetryResult =
-  | { readonly outcome: 'done'; readonly done: number }
-  | { readonly outcome: 'failed' }
-  /** Nobody was charged. */
-  | { readonly outcome: 'given back' }
+/** What a run of leased keys came to. The keys are given back in any case. */
+export interface RetryResult {
+  /** Messages whose handlers ran, or need not. */
+  readonly ran: number
+  /** Those of them that are done. */
+  readonly done: number
+}
 
 /** Its messages are run again after so long, when nobody is at fault. */
 const pauseMs = { firstMs: 200, maxMs: 5_000 }
 
-/** Between two tries to give a key back. */
+/** Between two tries to give keys back. */
 const giveBackMs = { firstMs: 50, maxMs: 2_000 }
 
-/** What a run of a key has to do with the consumer it is of. */
+/** What a run of keys has to do with the consumer it is of. */
 export interface RetrySurroundings {
   /** Aborts when the consumer has to stop now: what runs is given up. */
   readonly signal: AbortSignal
@@ -45,322 +38,202 @@ export interface RetrySurroundings {
 }
 
 /**
- * Tries a key's head again, and what waits behind it: in one transaction, with their removal from the queue, so that effects and removal come together.
- * Never rejects.
+ * Tries the heads of keys again, and what waits behind them. All in one transaction at first, since most of what a retry costs is that; heads that fail in it leave the
+ * others alone. Where it cannot be told who is at fault, one key after the other. Never rejects.
  */
-export async function runRetry(key: LeasedKey, settings: BatchSettings, surroundings: RetrySurroundings): Promise<RetryResult> {
-  const run = new RetryRun(key, settings, surroundings)
-  try {
-    return await run.run()
-  } catch (error) {
-    // The database is away, or what a codec needs.
-    return run.giveBack({ reason: 'unavailable', failure: failureOf(error) })
-  }
-}
-
-/** Why nobody is charged; the words are those of `BatchResult`. */
-type Uncharged =
-  /** The lease, the head or what was handled before is not what was assumed. */
-  | { readonly reason: 'reload' }
-  /** The consumer stops. */
-  | { readonly reason: 'dropped' }
-  | { readonly reason: 'held' | 'unavailable'; readonly failure: Failure }
-  | { readonly reason: 'conflict' | 'lost'; readonly failure: Failure; readonly error: unknown }
-
-type Attempt =
-  | { readonly outcome: 'committed'; readonly done: number }
-  /** The head failed. */
-  | { readonly outcome: 'failed'; readonly error: unknown; readonly task: Task }
-  /** Something failed among several. */
-  | { readonly outcome: 'alone' }
-  | { readonly outcome: 'uncharged'; readonly why: Uncharged }
-
-function uncharged(reason: 'conflict' | 'lost', error: unknown): Attempt {
-  return { outcome: 'uncharged', why: { reason, failure: failureOf(error), error } }
+export async function runRetry(keys: readonly LeasedKey[], settings: BatchSettings, surroundings: RetrySurroundings): Promise<RetryResult> {
+  const run = new RetryRun(settings, surroundings)
+  await run.run(keys)
+  return run.result
 }
 
 class RetryRun {
-  readonly #key: LeasedKey
   readonly #settings: BatchSettings
   readonly #surroundings: RetrySurroundings
-  /** Whoever has run the head to an end, and lives, has shown that it ends no process. */
-  #how: 'tried' | 'untried' = 'untried'
+  readonly #heads: HeadFailures
+  /** Whoever has run their heads to an end, and lives, has shown that they end no process. */
+  readonly #tried = new Set<LeasedKey>()
+  #ran = 0
+  #done = 0
 
-  constructor(key: LeasedKey, settings: BatchSettings, surroundings: RetrySurroundings) {
-    this.#key = key
+  constructor(settings: BatchSettings, surroundings: RetrySurroundings) {
     this.#settings = settings
     this.#surroundings = surroundings
+    this.#heads = new HeadFailures(settings)
   }
 
-  async run(): Promise<RetryResult> {
-    const plan = await planRetry(this.#key, this.#settings)
-    if (plan.unhandled !== null) return this.#unhandled(plan.unhandled.entry, plan.unhandled.error)
-    if (plan.hopeless !== null) {
-      const { entry, handler, error } = plan.hopeless
-      return this.#failed(entry, handler, handler === null ? { ...failureOf(error), is: 'poison' } : failureOf(error))
+  get result(): RetryResult {
+    return { ran: this.#ran, done: this.#done }
+  }
+
+  async run(keys: readonly LeasedKey[]): Promise<void> {
+    const ready: KeyTasks[] = []
+    for (const key of keys) {
+      await this.#guarded([key], async () => {
+        const tasks = await this.#prepared(key)
+        if (tasks !== null) ready.push(tasks)
+      })
     }
-    if (isGivenUp(this.#key)) {
-      const { entry, handler } = plan.steps[0]!
-      return this.#failed(entry, handler, failureOf(crashed(mostCrashes)))
-    }
-    let attempt = await this.#attempt(plan.steps)
-    if (attempt.outcome !== 'committed') attempt = await this.#untilItIsClear(plan.steps.slice(0, 1), attempt)
-    switch (attempt.outcome) {
-      case 'committed':
-        return { outcome: 'done', done: attempt.done }
-      case 'failed':
-        return this.#failed(attempt.task.entry, attempt.task.handler, failureOf(attempt.error))
-      case 'alone':
-        return this.giveBack({ reason: 'reload' })
-      case 'uncharged':
-        return this.giveBack(attempt.why)
+    if (ready.length === 1) return void (await this.#guarded(keysOf(ready), () => this.#alone(ready[0]!)))
+    let left = this.#whyNotNow() === null ? await this.#together(ready) : ready
+    for (; left.length > 0; left = left.slice(1)) {
+      const why = this.#whyNotNow()
+      if (why !== null) return this.#giveBack(keysOf(left), why)
+      await this.#guarded([left[0]!.key], () => this.#alone(left[0]!))
     }
   }
 
-  /** Tells why, and gives the key back: until the database says so, since a lease that runs out counts as a crash. */
-  async giveBack(why: Uncharged): Promise<RetryResult> {
-    this.#tell(why)
-    const { store, clock } = this.#settings
-    const { leaving, trouble } = this.#surroundings
-    for (let tries = 1; ; tries++) {
-      try {
-        await store.parked.giveBack([this.#key], this.#how, backoffMs(pauseMs, this.#key.crashes + 1, clock.random()))
-        return { outcome: 'given back' }
-      } catch (error) {
-        trouble(error)
-        if (leaving.aborted) return { outcome: 'given back' }
-        await pause(clock, backoffMs(giveBackMs, tries, clock.random()), leaving)
+  /** `null`: there was nothing to run, and it is given back. */
+  async #prepared(key: LeasedKey): Promise<KeyTasks | null> {
+    const { steps, unhandled, hopeless } = await planRetry(key, this.#settings)
+    if (unhandled !== null) {
+      this.#surroundings.trouble(unhandled.error)
+      await this.#heads.unhandled({ key, entry: unhandled.entry, handler: null }, unhandled.error)
+    } else if (hopeless !== null) {
+      const { entry, handler, error } = hopeless
+      await this.#failed({ key, entry, handler }, handler === null ? { ...failureOf(error), is: 'poison' } : failureOf(error))
+    } else if (isGivenUp(key)) {
+      await this.#failed({ key, ...steps[0]! }, failureOf(crashed(mostCrashes)))
+    } else {
+      return { key, steps }
+    }
+    return null
+  }
+
+  /** Those that are left to be run by themselves. */
+  async #together(ready: readonly KeyTasks[]): Promise<readonly KeyTasks[]> {
+    const sharing = ready.filter(mayShare)
+    if (sharing.length < 2) return ready
+    const others = ready.filter((one) => !sharing.includes(one))
+    const manners: readonly AttemptManner[] = sharing.some(({ key }) => key.attempts === 0) ? ['optimistic', 'careful'] : ['careful']
+    let left: readonly KeyTasks[] = sharing
+    const isAnswered = await this.#guarded(keysOf(sharing), async () => {
+      for (const manner of manners) {
+        const result = await this.#attempt(sharing, manner)
+        if (result.outcome === 'unclear') continue
+        if (result.outcome === 'ended') left = await this.#ended(sharing, result)
+        return
       }
-    }
+    })
+    return isAnswered ? [...left, ...others] : others
   }
 
-  #tell(why: Uncharged): void {
-    const { group, topic, partition } = this.#key.partition
-    const { reason } = why
-    const errorClass = 'failure' in why ? why.failure.errorClass : undefined
-    this.#settings.tally.uncharged += 1
-    if (reason === 'unavailable' || reason === 'lost' || reason === 'conflict')
-      this.#surroundings.trouble(notTried(this.#key.partition, why.failure))
-    channels.consumerRollback.publish({ group, topic, partition, lane: null, reason, errorClass })
+  /** A key by itself. */
+  async #alone(one: KeyTasks): Promise<void> {
+    let result = await this.#attempt([one], 'careful')
+    if (result.outcome !== 'ended') result = await this.#untilItIsClear({ ...one, steps: one.steps.slice(0, 1) }, result)
+    if (result.outcome === 'uncharged') return this.#giveBack([one.key], result.why)
+    const left = result.outcome === 'ended' ? await this.#ended([one], result) : [one]
+    if (left.length > 0) await this.#giveBack([one.key], { reason: 'reload' })
   }
 
   /**
    * Tries the head alone, where it was not. Conflicts and lost connections are nobody's fault, unless they come again and again while the database answers otherwise: then
    * they are the head's, as in a lane.
    */
-  async #untilItIsClear(head: RetryPlan['steps'], first: Attempt): Promise<Attempt> {
+  async #untilItIsClear(head: KeyTasks, first: AttemptOutcome): Promise<AttemptOutcome> {
     const { clock } = this.#settings
-    let attempt = first.outcome === 'alone' ? await this.#attempt(head) : first
-    for (let tries = 1; attempt.outcome === 'uncharged'; tries++) {
-      const { why } = attempt
+    const { leaving } = this.#surroundings
+    let result = first.outcome === 'unclear' ? await this.#attempt([head], 'careful') : first
+    for (let tries = 1; result.outcome === 'uncharged'; tries++) {
+      const { why } = result
       if (why.reason !== 'conflict' && why.reason !== 'lost') break
-      const most = why.reason === 'conflict' ? mostConflicts : mostLosses
-      if (tries > most) return { outcome: 'failed', task: head[0]!, error: why.error }
-      await pause(clock, retryDelayMs({ baseDelayMs: 5, maxDelayMs: 500 }, tries, clock.random()), this.#surroundings.leaving)
-      if (this.#surroundings.leaving.aborted) break
-      attempt = await this.#attempt(head)
+      if (tries > (why.reason === 'conflict' ? mostConflicts : mostLosses))
+        return { outcome: 'ended', done: new Map(), failed: new Map([[head.key, why.error]]) }
+      await pause(clock, retryDelayMs({ baseDelayMs: 5, maxDelayMs: 500 }, tries, clock.random()), leaving)
+      if (leaving.aborted) break
+      result = await this.#attempt([head], 'careful')
     }
-    return attempt
+    return result
   }
 
-  async #attempt(steps: RetryPlan['steps']): Promise<Attempt> {
-    const transaction = await this.#settings.store.parked.begin(this.#key)
-    const run = new AbortController()
-    const gone = deferred<'gone'>()
-    const abort = (): void => {
-      run.abort()
-      gone.resolve('gone')
-    }
-    const { signal } = this.#surroundings
-    signal.addEventListener('abort', abort, { once: true })
-    let result: Attempt | null = null
+  async #attempt(keys: readonly KeyTasks[], manner: AttemptManner): Promise<AttemptOutcome> {
+    const attempt = new RetryAttempt(keys, manner, this.#settings)
     try {
-      result = await this.#within(transaction, steps, run, gone.promise)
-      return result
-    } catch (error) {
-      if (transaction.blame(error) !== 'conflict') throw error
-      return uncharged('conflict', error)
+      return await attempt.run(this.#surroundings.signal)
     } finally {
-      signal.removeEventListener('abort', abort)
-      if (result?.outcome !== 'committed') await transaction.rollBack()
+      if (attempt.isTried) for (const { key } of keys) this.#tried.add(key)
     }
   }
 
-  async #within(transaction: RetryTransaction, steps: RetryPlan['steps'], run: AbortController, gone: Promise<'gone'>): Promise<Attempt> {
-    const tasks = await this.#newTasks(transaction, steps)
-    let failure: { readonly task: Task; readonly error: unknown } | null = null
-    const execution = new Execution(
-      // All of one key, so none runs beside another anyway.
-      callsOf(tasks, () => 'undoable'),
-      transaction,
-      {
-        group: this.#key.partition.group,
-        attempt: this.#key.attempts + 1,
-        run,
-        clock: this.#settings.clock,
-        timeoutMs: (handler) => handler.timeoutMs ?? this.#settings.timeoutMs,
-        failed: (task, _, error) => {
-          failure ??= { task, error }
-          return 'queue'
-        },
-        succeeded: (handler) => this.#settings.breaker?.succeeded(handler.name),
-      },
-    )
-    const done = await Promise.race([execution.run(), gone])
-    if (done === 'gone') execution.abandon()
-    if (done === 'gone' || execution.isLate) await transaction.rollBack('at once')
-    if (done === 'gone') return { outcome: 'uncharged', why: { reason: 'dropped' } }
-    this.#how = 'tried'
-    if (done.outcome !== 'done') return this.#undone(done, transaction, tasks)
-    const failed = failure as { readonly task: Task; readonly error: unknown } | null
-    // Keyless messages and others of the key stop at the first failure: what precedes it is done.
-    const until = failed === null ? steps.length : steps.findIndex((step) => step === failed.task)
-    if (until === 0) return { outcome: 'failed', ...failed! }
-    return this.#commit(transaction, steps.slice(0, until), tasks, done.publish)
-  }
-
-  #undone(done: Exclude<ExecutionOutcome, { outcome: 'done' }>, transaction: RetryTransaction, tasks: readonly Task[]): Attempt {
-    if (tasks.length > 1) return { outcome: 'alone' }
-    const task = tasks[0]!
-    if (done.outcome === 'overdue') return { outcome: 'failed', task, error: done.error }
-    const error = done.outcome === 'failed' ? done.error : null
-    const blame = transaction.blame(error)
-    if (done.outcome === 'failed' && blame === 'handler') return { outcome: 'failed', task, error }
-    return uncharged(blame === 'conflict' ? 'conflict' : 'lost', error)
-  }
-
-  /** Without those that the group has handled before, and repeats among them. */
-  async #newTasks(transaction: RetryTransaction, steps: RetryPlan['steps']): Promise<readonly Task[]> {
-    const ids = new Set(steps.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])))
-    if (ids.size === 0) return steps
-    const known = new Set(await transaction.alreadyHandled([...ids]))
-    return steps.filter(({ inboxId }) => {
-      if (inboxId === null) return true
-      const isNew = !known.has(inboxId)
-      known.add(inboxId)
-      return isNew
-    })
-  }
-
-  async #commit(
-    transaction: RetryTransaction,
-    steps: RetryPlan['steps'],
-    tasks: readonly Task[],
-    publish: Parameters<RetryTransaction['commit']>[0]['publish'],
-  ): Promise<Attempt> {
-    const handled = tasks.filter((task) => steps.includes(task))
-    const result = await transaction.commit({
-      done: steps.length,
-      handled: handled.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
-      publish,
-    })
-    if (result.outcome === 'refused' && steps.length > 1) return { outcome: 'alone' }
-    if (result.outcome === 'refused' && tasks[0] !== undefined) return { outcome: 'failed', task: tasks[0], error: result.error }
-    if (result.outcome !== 'committed') return { outcome: 'uncharged', why: { reason: 'reload' } }
-    const { tally, onPublished } = this.#settings
-    tally.handled += handled.length
-    tally.retried += handled.length
-    tally.duplicatesInbox += steps.length - handled.length
-    if (publish.length > 0) onPublished()
-    if (channels.consumerRetried.hasSubscribers) {
-      const { group, topic, partition } = this.#key.partition
-      channels.consumerRetried.publish({ group, topic, partition, handled: handled.length })
+  /** Notes the heads that failed. Returns those of which nothing is known. */
+  async #ended(keys: readonly KeyTasks[], { done, failed }: Extract<AttemptOutcome, { outcome: 'ended' }>): Promise<readonly KeyTasks[]> {
+    for (const count of done.values()) {
+      this.#ran += count
+      this.#done += count
     }
-    return { outcome: 'committed', done: steps.length }
+    this.#ran += failed.size
+    for (const { key, steps } of keys) {
+      if (failed.has(key)) await this.#guarded([key], () => this.#failed({ key, ...steps[0]! }, failureOf(failed.get(key))))
+    }
+    return keys.filter(({ key }) => !done.has(key) && !failed.has(key))
   }
 
-  async #failed(entry: Entry, handler: Handler | null, failure: Failure): Promise<RetryResult> {
-    const { clock, breaker, tally } = this.#settings
-    const now = clock.now()
-    const charged = withAttempt(this.#key.failures, { at: now, error: failure.reason })
-    if (failure.laterMs === null && handler !== null && failure.is !== 'poison' && breaker !== null) {
-      const of = {
-        handler: handler.name,
-        is: failure.is,
-        errorClass: failure.errorClass,
-        signature: signatureOf(failure),
-        key: this.#key.key.toString('base64'),
-        // A message that is known to fail says nothing of the state of things, but that something is away which was not before.
-        first: failure.is === 'transient' && this.#key.failures.at(-1)?.error !== failure.reason,
+  async #failed(head: Head, failure: Failure): Promise<void> {
+    if ((await this.#heads.failed(head, failure)) === 'held') await this.#giveBack([head.key], { reason: 'held', failure })
+  }
+
+  /** Others must not wait for one key after the other while everything fails, or the consumer is to stop. */
+  #whyNotNow(): Uncharged | null {
+    if (this.#surroundings.leaving.aborted) return { reason: 'dropped' }
+    const cause = this.#settings.breaker?.cause ?? null
+    return cause === null ? null : { reason: 'held', failure: cause }
+  }
+
+  /** The database may be away, or what a codec needs. `false`: it was, and the keys are given back. */
+  async #guarded(keys: readonly LeasedKey[], work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work()
+      return true
+    } catch (error) {
+      await this.#giveBack(keys, { reason: 'unavailable', failure: failureOf(error) })
+      return false
+    }
+  }
+
+  /** Tells why, and gives keys back: until the database says so, since a lease that runs out counts as a crash. */
+  async #giveBack(keys: readonly LeasedKey[], why: Uncharged): Promise<void> {
+    for (const key of keys) this.#tell(key, why)
+    const { store, clock } = this.#settings
+    const { leaving, trouble } = this.#surroundings
+    const crashes = Math.max(...keys.map((key) => key.crashes))
+    const tried = keys.filter((key) => this.#tried.has(key))
+    const untried = keys.filter((key) => !this.#tried.has(key))
+    for (let tries = 1; ; tries++) {
+      try {
+        const afterMs = backoffMs(pauseMs, crashes + 1, clock.random())
+        if (tried.length > 0) await store.parked.giveBack(tried, 'tried', afterMs)
+        if (untried.length > 0) await store.parked.giveBack(untried, 'untried', afterMs)
+        return
+      } catch (error) {
+        trouble(error)
+        if (leaving.aborted) return
+        await pause(clock, backoffMs(giveBackMs, tries, clock.random()), leaving)
       }
-      if (breaker.failed(of, clock.elapsed(), clock.random(), 'retriers') === 'hold' && breaker.explains(of))
-        return this.giveBack({ reason: 'held', failure })
     }
-    const noted = await this.#note(entry, this.#next(entry, handler, failure, charged))
-    if (noted && failure.laterMs === null) {
-      const { group, topic, partition } = this.#key.partition
-      tally.retries += 1
-      const { offset } = entry.record
-      channels.consumerRetry.publish({ group, topic, partition, offset, attempt: this.#key.attempts + 1, errorClass: failure.errorClass })
-    }
-    return { outcome: noted ? 'failed' : 'given back' }
   }
 
-  /**
-   * It waits, charged to nobody, for a process that has the handler: in a deployment that is under way there is one. When none has come for long, it is a dead letter,
-   * which somebody is told of.
-   */
-  async #unhandled(entry: Entry, error: unknown): Promise<RetryResult> {
-    const { clock } = this.#settings
-    const failure = failureOf(error)
-    this.#surroundings.trouble(error)
-    const now = clock.now()
-    const { attempts: charged, failures } = this.#key
-    const attempts = failures.at(-1)?.error === failure.reason ? failures : withAttempt(failures, { at: now, error: failure.reason })
-    const waitedMs = now - attempts.at(-1)!.at
-    const head: HeadFailure =
-      waitedMs < mostUnhandledMs
-        ? { do: 'park', charged, attempts, reason: failure.reason, afterMs: unhandledPauseMs(waitedMs, clock.random()) }
-        : this.#buried(entry, null, failure, attempts, charged)
-    return { outcome: (await this.#note(entry, head)) ? 'failed' : 'given back' }
-  }
-
-  /** `false`: the lease, or the head, is another one now. */
-  async #note(entry: Entry, head: HeadFailure): Promise<boolean> {
-    const { store, tally, onPublished } = this.#settings
-    if (!(await store.parked.failed(this.#key, head))) return false
-    if (head.do === 'bury') {
-      const { group, topic, partition } = this.#key.partition
-      if (head.publish.length > 0) onPublished()
-      tally.deadLetters += 1
-      const { policy, errorClass } = head.letter
-      channels.consumerDeadLetter.publish({ group, topic, partition, offset: entry.record.offset, policy, errorClass })
-    }
-    return true
-  }
-
-  #next(entry: Entry, handler: Handler | null, failure: Failure, charged: readonly FailedAttempt[]): HeadFailure {
-    const { clock } = this.#settings
-    if (failure.laterMs !== null)
-      return { do: 'park', charged: this.#key.attempts, attempts: this.#key.failures, reason: failure.reason, afterMs: failure.laterMs }
-    const policy = retryPolicy(this.#settings.retry, handler?.retry)
-    const step = nextStep(policy, {
-      is: failure.is,
-      attempts: this.#key.attempts + 1,
-      firstFailedAt: charged[0]!.at,
-      now: clock.now(),
-      random: clock.random(),
-    })
-    if (step.do === 'park')
-      return { do: 'park', charged: this.#key.attempts + 1, attempts: charged, reason: failure.reason, afterMs: step.afterMs }
-    return this.#buried(entry, handler, failure, charged, this.#key.attempts + 1)
-  }
-
-  #buried(
-    entry: Entry,
-    handler: Handler | null,
-    failure: Failure,
-    attempts: readonly FailedAttempt[],
-    retryCount: number,
-  ): Extract<HeadFailure, { do: 'bury' }> {
-    const settings = { ...this.#settings, group: this.#key.partition.group }
-    const letter = { ...deadLetterOf(entry, handler, failure, attempts, settings), retryCount }
-    return { do: 'bury', letter, publish: toDeadLetterTopic(entry, letter, settings) }
+  #tell({ partition: { group, topic, partition } }: LeasedKey, why: Uncharged): void {
+    const { reason } = why
+    const errorClass = 'failure' in why ? why.failure.errorClass : undefined
+    this.#settings.tally.uncharged += 1
+    if (reason === 'unavailable' || reason === 'lost' || reason === 'conflict')
+      this.#surroundings.trouble(notTried({ topic, partition }, why.failure))
+    channels.consumerRollback.publish({ group, topic, partition, lane: null, reason, errorClass })
   }
 }
 
+function keysOf(tasks: readonly KeyTasks[]): readonly LeasedKey[] {
+  return tasks.map(({ key }) => key)
+}
+
+/** What is to be alone in its transaction is. */
+function mayShare({ steps }: KeyTasks): boolean {
+  return steps.every(({ handler }) => handler.transaction !== 'message')
+}
+
 /** The words of a failure may be the handler's, and quote a payload. */
-function notTried({ topic, partition }: PartitionRef, { errorClass }: Failure): Error {
+function notTried({ topic, partition }: Pick<PartitionRef, 'topic' | 'partition'>, { errorClass }: Pick<Failure, 'errorClass'>): Error {
   return new Error(
     `A key that waits in ${topic}-${partition} could not be tried: what it needs was away, the database or a schema, or something else was in its way (${errorClass}). It is tried again.`,
   )

@@ -2,7 +2,7 @@ import type { GroupKey, HeldKey, HoldChange, KeyHolds } from '../../consumer/hol
 import { laneOf } from '../../consumer/partition/lane-of.ts'
 import type { AuditEntry } from '../../operation/audit.ts'
 import { laneLock } from './memory-batch.ts'
-import { type MemoryConsumerTables, type MemoryPartition, keyLock } from './memory-consumer-tables.ts'
+import { type MemoryConsumerTables, type MemoryPartition, byPlace, keyLock } from './memory-consumer-tables.ts'
 import type { MemoryDatabase } from './memory-database.ts'
 import { blockIfDead } from './memory-parked.ts'
 import type { MemoryTransaction } from './memory-transaction.ts'
@@ -100,9 +100,7 @@ export class MemoryKeyHolds implements KeyHolds {
   }
 
   #inOrder(): readonly MemoryPartition[] {
-    const byId = (a: MemoryPartition, b: MemoryPartition): number =>
-      a.ref.topicId === b.ref.topicId ? a.ref.partition - b.ref.partition : a.ref.topicId < b.ref.topicId ? -1 : 1
-    return [...this.#tables.partitions.values()].sort(byId)
+    return [...this.#tables.partitions.values()].sort((a, b) => byPlace(a.ref, b.ref))
   }
 
   #noteLines(tx: MemoryTransaction, audit: readonly AuditEntry[]): void {

@@ -10,7 +10,7 @@ import type {
 import { parkedBytes } from '../../consumer/parked/parked-key.ts'
 import type { PartitionRef } from '../../consumer/port.ts'
 import type { MemoryTransactionParts } from './memory-batch.ts'
-import { type MemoryPartition, type ParkedMessage, type ParkedState, freshState, keyLock } from './memory-consumer-tables.ts'
+import { type MemoryPartition, type ParkedMessage, type ParkedState, byPlace, freshState, keyLock } from './memory-consumer-tables.ts'
 import { blockIfDead, isHead, isLeased, queueOf } from './memory-parked.ts'
 import { MemoryRetry } from './memory-retry.ts'
 import { splitKeysOf } from './memory-split-keys.ts'
@@ -51,8 +51,8 @@ export class MemoryParkedStore implements ParkedStore {
     })
   }
 
-  async begin(key: LeasedKey): Promise<RetryTransaction> {
-    return new MemoryRetry(this.#parts, key)
+  async begin(keys: readonly LeasedKey[]): Promise<RetryTransaction> {
+    return new MemoryRetry(this.#parts, keys)
   }
 
   async failed(key: LeasedKey, failure: HeadFailure): Promise<boolean> {
@@ -106,8 +106,9 @@ export class MemoryParkedStore implements ParkedStore {
   #eachLeased(keys: readonly LeasedKey[], change: (now: number) => Partial<ParkedState>): Promise<void> {
     const { database, tables } = this.#parts
     return database.transaction(async (tx) => {
-      for (const key of [...keys].sort((a, b) => Buffer.compare(a.key, b.key))) {
-        const name = key.key.toString('base64')
+      const named = keys.map((key) => ({ key, name: key.key.toString('base64') }))
+      named.sort((a, b) => byPlace(a.key.partition, b.key.partition) || (a.name < b.name ? -1 : 1))
+      for (const { key, name } of named) {
         await this.#lock(tx, key.partition, name)
         if (isLeased(tables, key)) tx.stage(() => tables.note(key.partition, name, change(database.clock.now())))
       }

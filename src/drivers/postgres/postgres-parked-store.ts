@@ -68,15 +68,15 @@ export class PostgresParkedStore implements ParkedStore {
     return [
       begin,
       retry.giveBackLease(this.#schema, key, 'untried', 0),
-      retry.releaseIfEmpty(this.#schema, key),
-      retry.blockIfDead(this.#schema, key),
+      retry.releaseIfEmpty(this.#schema, [key]),
+      retry.blockIfDead(this.#schema, [key]),
       end,
     ]
   }
 
-  async begin(key: LeasedKey): Promise<RetryTransaction> {
+  async begin(keys: readonly LeasedKey[]): Promise<RetryTransaction> {
     const { database, schema, standstillMs } = this.#settings
-    return new PostgresRetry(await database.lease(), { schema, key, standstillMs })
+    return new PostgresRetry(await database.lease(), { schema, keys, standstillMs })
   }
 
   async failed(key: LeasedKey, failure: HeadFailure): Promise<boolean> {
@@ -87,8 +87,8 @@ export class PostgresParkedStore implements ParkedStore {
         await session.run([
           begin,
           ...(failure.do === 'bury' ? appendStatements(this.#settings.schema, failure.publish) : []),
-          retry.lockLease(this.#schema, key),
-          retry.requireHead(this.#schema, key, [head.offset]),
+          retry.lockLeases(this.#schema, [key]),
+          retry.requireHeads(this.#schema, [{ key, offsets: [head.offset] }]),
           ...this.#noting(key, failure),
           end,
         ])
@@ -139,9 +139,9 @@ export class PostgresParkedStore implements ParkedStore {
     if (failure.letter.policy === 'block') return [letter, retry.blockHead(this.#schema, key, offset)]
     // The letter it was before, if any, is this one again, and not at its end.
     return [
-      retry.removeMessages(this.#schema, key, [offset]),
-      retry.releaseIfEmpty(this.#schema, key),
-      retry.blockIfDead(this.#schema, key),
+      retry.removeMessages(this.#schema, [{ key, offsets: [offset] }]),
+      retry.releaseIfEmpty(this.#schema, [key]),
+      retry.blockIfDead(this.#schema, [key]),
       letter,
     ]
   }

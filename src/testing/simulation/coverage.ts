@@ -3,6 +3,7 @@ export const happenings = [
   'parked',
   'queued',
   'retried',
+  'retried together',
   'failed again',
   'buried',
   'buried by a retrier',

@@ -57,10 +57,12 @@ export interface FaultPlan {
   readonly processes: number
   readonly transactions: number
   readonly strangers: number
+  /** Transactions of a process in which parked keys are tried: the fewer there are, the more keys share one. */
+  readonly retriers: number
 }
 
-/** A mixture for this seed. `second`: of what came in later, so that it leaves the rest of the mixture as it was. */
-export function faultPlan(chance: Chance, second: Chance): FaultPlan {
+/** A mixture for this seed. `second`, `third`: of what came in later, so that it leaves the rest of the mixture as it was. */
+export function faultPlan(chance: Chance, second: Chance, third: Chance): FaultPlan {
   const oftenBy =
     (of: Chance) =>
     (...rates: readonly number[]): number =>
@@ -101,6 +103,7 @@ export function faultPlan(chance: Chance, second: Chance): FaultPlan {
     processes: chance.whole(2, 3),
     transactions: chance.whole(5, 25),
     strangers: chance.whole(0, 6),
+    retriers: third.pick([1, 1, 2, 4]),
   }
   return chance.isSo(0.15) ? { ...plan, ...nobodyElseEndsProcesses, deadly: chance.pick([0.02, 0.05]) } : plan
 }

@@ -6,6 +6,7 @@ const smallest: Partial<Record<keyof FaultPlan, readonly number[]>> = {
   processes: [1, 2],
   transactions: [1, 2, 4, 8],
   strangers: [0, 1, 2],
+  retriers: [1],
 }
 
 /**

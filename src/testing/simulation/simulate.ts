@@ -95,7 +95,8 @@ class World implements Surroundings {
     const schedule = (this.schedule = new Schedule(chance))
     this.trace = new Trace(() => schedule.now)
     this.#second = new Chance(seed ^ 0x5eed_5eed)
-    this.plan = { ...faultPlan(chance, this.#second), ...plan }
+    this.#third = new Chance(seed ^ 0x401d_401d)
+    this.plan = { ...faultPlan(chance, this.#second, this.#third), ...plan }
     // One that is to break a store is to do it where the order counts.
     const retryTopics = seed % 7 === 3 && Object.keys(broken).length === 0
     const ledger = (this.#ledger = new Ledger({ blamesExactly: this.plan.deadly > 0, isLoose: retryTopics }))
@@ -114,7 +115,6 @@ class World implements Surroundings {
     })
     this.#log = new SimulatedLog(this, ledger, chance.whole(1, 3))
     this.#operators = new Operators(this, ledger, broken.letters?.(consumer) ?? consumer.letters)
-    this.#third = new Chance(seed ^ 0x401d_401d)
     this.#holders = new KeyHolders({ world: this, ledger, holds: consumer.holds, chance: this.#third })
     const parts = {
       world: this,
@@ -122,7 +122,7 @@ class World implements Surroundings {
       outbox,
       consumer: broken.consumer?.(consumer) ?? consumer,
       log: this.#log,
-      settings: { ...serviceSettings(chance), retryTopics },
+      settings: { ...serviceSettings(chance), retriers: this.plan.retriers, retryTopics },
     }
     this.#start = (process) => new SimulatedService(parts, process)
     this.#traffic = new Traffic({ world: this, ledger, database, outbox, log: this.#log, wake: () => this.#wakeOne() })
@@ -327,7 +327,7 @@ function echo(id: string, type: string, key: string): Parameters<typeof sentOf>[
   return { id, type, aggregate: 'echo', key, trouble: 'none' }
 }
 
-function serviceSettings(chance: Chance): Omit<ServiceSettings, 'retryTopics'> {
+function serviceSettings(chance: Chance): Omit<ServiceSettings, 'retriers' | 'retryTopics'> {
   return {
     pageSize: chance.pick([1, 2, 5, 100]),
     lanes: chance.whole(1, 4),

@@ -145,20 +145,21 @@ export class SimulatedBatch extends SimulatedTransaction<BatchTransaction> imple
 
 /** A retrier's. */
 export class SimulatedRetry extends SimulatedTransaction<RetryTransaction> implements RetryTransaction {
-  readonly #key: LeasedKey
+  readonly #keys: readonly LeasedKey[]
 
-  constructor(world: Surroundings, process: SimulatedProcess, inner: RetryTransaction, key: LeasedKey, ledger: Ledger) {
+  constructor(world: Surroundings, process: SimulatedProcess, inner: RetryTransaction, keys: readonly LeasedKey[], ledger: Ledger) {
     super(world, process, inner, ledger, (id) => ledger.retried(id, process.name))
-    this.#key = key
+    this.#keys = keys
   }
 
   commit(end: RetryEnd): Promise<RetryOutcome> {
-    const removed = this.#key.messages.slice(0, end.done).map(({ record }) => record)
+    const removed = this.#keys.flatMap(({ messages }, i) => messages.slice(0, end.done[i]).map(({ record }) => record))
     const note = (): void => {
       this.ledger.removed(removed, this.process.name)
       this.world.count('retried')
+      if (end.done.filter((done) => done > 0).length > 1) this.world.count('retried together')
     }
-    return this.end(`commit retry of ${nameOf(this.#key.partition)}`, note, async () => {
+    return this.end(`commit retry of ${this.#keys.map(({ partition }) => nameOf(partition)).join(', ')}`, note, async () => {
       const result = await this.inner.commit(end)
       if (result.outcome === 'moved') this.world.count('lease lost')
       return result

@@ -24,9 +24,9 @@ export class SimulatedParkedStore implements ParkedStore {
     return this.#call('lease', () => this.#store.lease(request))
   }
 
-  async begin(key: LeasedKey): Promise<RetryTransaction> {
-    const inner = await this.#call('begin retry', () => this.#store.begin(key))
-    return new SimulatedRetry(this.#world, this.#process, inner, key, this.#ledger)
+  async begin(keys: readonly LeasedKey[]): Promise<RetryTransaction> {
+    const inner = await this.#call('begin retry', () => this.#store.begin(keys))
+    return new SimulatedRetry(this.#world, this.#process, inner, keys, this.#ledger)
   }
 
   failed(key: LeasedKey, failure: HeadFailure): Promise<boolean> {

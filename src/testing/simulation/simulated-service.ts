@@ -40,6 +40,7 @@ export interface ServiceSettings {
   /** Handlers fail after they have done something. */
   readonly effectsFirst: boolean
   readonly immediate: number
+  readonly retriers: number
   /** Failed messages wait in topics. */
   readonly retryTopics: boolean
 }
@@ -84,6 +85,7 @@ export class SimulatedService {
       retry: { maxAttempts: 3, baseDelayMs: 100, maxDelayMs: 1_000, immediate: settings.immediate },
       breaker: { outageKeys: 1, probeAfterMs: 100, maxProbeAfterMs: 500 },
       ...(settings.retryTopics ? { retryTopics: { delaysMs: [50, 300] }, onPublished: () => this.#relay.wake() } : {}),
+      retriers: settings.retriers,
       retryPollMs: 400,
       retryLeaseMs: 1_500,
       timeoutMs: 2_000,

@@ -5,7 +5,7 @@ import { systemClock } from '../../../src/internal/clock.ts'
 export function executionSettings(more: Partial<ExecutionSettings> = {}): ExecutionSettings {
   return {
     group: 'group',
-    attempt: 1,
+    attempt: () => 1,
     run: new AbortController(),
     clock: systemClock,
     timeoutMs: () => 30_000,

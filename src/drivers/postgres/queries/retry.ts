@@ -50,57 +50,88 @@ cross join lateral (
 const sameKey = `group_name = $1 and topic_id = $2 and partition = $3 and key_hash = sha256($4)`
 const keyParams = ({ partition: { group, topicId, partition }, key }: LeasedKey): readonly unknown[] => [group, topicId, partition, key]
 
-/** Locks the key. Fails when it is gone, or leased to somebody else. */
-export function lockLease(schema: string, key: LeasedKey): Statement {
+/** The first messages of a key that are done. */
+export interface DoneHead {
+  readonly key: LeasedKey
+  /** Rising; never empty. */
+  readonly offsets: readonly number[]
+}
+
+const places = '$2::text[], $3::int[], $4::bytea[]'
+
+/** Those of one group. */
+function placesOf(keys: readonly LeasedKey[]): readonly unknown[] {
+  return [
+    keys[0]!.partition.group,
+    keys.map(({ partition: { topicId } }) => topicId),
+    keys.map(({ partition: { partition } }) => partition),
+    keys.map(({ key }) => key),
+  ]
+}
+
+const same = (row: string, place: string): string =>
+  `${row}.group_name = $1 and ${row}.topic_id = ${place}.topic_id and ${row}.partition = ${place}.partition and ${row}.key_hash = sha256(${place}.key)`
+
+/** An array of arrays must not be ragged, so each goes as text. */
+const offsetsOf = (heads: readonly DoneHead[]): readonly string[] => heads.map(({ offsets }) => `{${offsets.join(',')}}`)
+
+/** Locks keys in the order in which all do. Fails when one is gone, or leased to somebody else. */
+export function lockLeases(schema: string, keys: readonly LeasedKey[]): Statement {
   return {
-    text: `with locked as (select from ${schema}.parked_key where ${sameKey} and lease = $5 for update)
-select ${schema}.consumer_require(count(*) = 1, 'moved') from locked`,
-    params: [...keyParams(key), key.token],
+    text: `with locked as (select from ${schema}.parked_key k join unnest(${places}, $5::bigint[]) as w(topic_id, partition, key, lease)
+  on ${same('k', 'w')} and k.lease = w.lease order by k.topic_id, k.partition, k.key_hash for update of k)
+select ${schema}.consumer_require(count(*) = $6, 'moved') from locked`,
+    params: [...placesOf(keys), keys.map(({ token }) => token), keys.length],
   }
 }
 
 /** Fails unless these are the first messages still, and none of them is dead: a redrive may have put an earlier one in front. */
-export function requireHead(schema: string, key: LeasedKey, offsets: readonly number[]): Statement {
+export function requireHeads(schema: string, heads: readonly DoneHead[]): Statement {
   return {
-    text: `select ${schema}.consumer_require(coalesce(array_agg(log_offset order by log_offset) = $5::bigint[] and not bool_or(dead), false), 'moved')
-from (select log_offset, dead from ${schema}.parked_msg where ${sameKey} order by log_offset limit cardinality($5::bigint[])) head`,
-    params: [...keyParams(key), offsets],
+    text: `select ${schema}.consumer_require(bool_and(coalesce(h.offsets = w.offsets::bigint[] and not h.dead, false)), 'moved')
+from unnest(${places}, $5::text[]) as w(topic_id, partition, key, offsets) cross join lateral (
+  select array_agg(f.log_offset order by f.log_offset) as offsets, bool_or(f.dead) as dead from (
+    select m.log_offset, m.dead from ${schema}.parked_msg m where ${same('m', 'w')} order by m.log_offset limit cardinality(w.offsets::bigint[])) f) h`,
+    params: [...placesOf(heads.map(({ key }) => key)), offsetsOf(heads)],
   }
 }
 
 /**
- * Takes messages out of the queue, and gives the key back. Letters that they were have come to their end.
+ * Takes messages out of the queues, and gives the keys back. Letters that they were have come to their end.
  *
  * The letter's state is asked in a form that no index serves: after a redrive of many, statistics still say that none is redriven, and a plan by that
- * index would read them all for each key.
+ * index would read them all.
  */
-export function removeMessages(schema: string, key: LeasedKey, offsets: readonly number[]): Statement {
+export function removeMessages(schema: string, heads: readonly DoneHead[]): Statement {
   return {
-    text: `with gone as (delete from ${schema}.parked_msg where ${sameKey} and log_offset = any($5::bigint[]) returning bytes, letter_id),
+    text: `with done as (select w.topic_id, w.partition, w.key, o.log_offset
+  from unnest(${places}, $5::text[]) as w(topic_id, partition, key, offsets) cross join lateral unnest(w.offsets::bigint[]) as o(log_offset)),
+gone as (delete from ${schema}.parked_msg m using done d where ${same('m', 'd')} and m.log_offset = d.log_offset
+  returning m.topic_id, m.partition, m.key_hash, m.bytes, m.letter_id),
 ended as (update ${schema}.dead_letter l set ended_at = now(), version = l.version + 1 from gone where l.id = gone.letter_id and l.state is not distinct from 'redriven'),
-sums as (select count(*) as messages, coalesce(sum(bytes), 0) as bytes from gone)
+sums as (select topic_id, partition, key_hash, count(*) as messages, sum(bytes) as bytes from gone group by 1, 2, 3)
 update ${schema}.parked_key k set messages = greatest(k.messages - s.messages, 0), bytes = greatest(k.bytes - s.bytes, 0), lease = null, lease_until = null,
-  attempts = 0, failures = '[]', crashes = 0, next_attempt_at = clock_timestamp() from sums s where ${sameKey}`,
-    params: [...keyParams(key), offsets],
+  attempts = 0, failures = '[]', crashes = 0, next_attempt_at = clock_timestamp()
+from sums s where k.group_name = $1 and k.topic_id = s.topic_id and k.partition = s.partition and k.key_hash = s.key_hash`,
+    params: [...placesOf(heads.map(({ key }) => key)), offsetsOf(heads)],
   }
 }
 
-/** In a statement after the removal: what was added while we waited for the lock must be seen. Returns a row if nothing waits any more. */
-export function releaseIfEmpty(schema: string, key: LeasedKey): Statement {
+/** In a statement after the removal: what was added while we waited for the locks must be seen. */
+export function releaseIfEmpty(schema: string, keys: readonly LeasedKey[]): Statement {
   return {
-    text: `delete from ${schema}.parked_key k where ${sameKey} and held_by is null and not exists (
-  select from ${schema}.parked_msg m where m.group_name = $1 and m.topic_id = $2 and m.partition = $3 and m.key_hash = sha256($4)) returning 1`,
-    params: keyParams(key),
+    text: `delete from ${schema}.parked_key k using unnest(${places}) as w(topic_id, partition, key)
+where ${same('k', 'w')} and k.held_by is null and not exists (select from ${schema}.parked_msg m where ${same('m', 'w')})`,
+    params: placesOf(keys),
   }
 }
 
 /** A dead letter may be the head now. */
-export function blockIfDead(schema: string, key: LeasedKey): Statement {
+export function blockIfDead(schema: string, keys: readonly LeasedKey[]): Statement {
   return {
-    text: `update ${schema}.parked_key k set next_attempt_at = 'infinity' where ${sameKey} and (
-  select m.dead from ${schema}.parked_msg m where m.group_name = $1 and m.topic_id = $2 and m.partition = $3 and m.key_hash = sha256($4)
-  order by m.log_offset limit 1)`,
-    params: keyParams(key),
+    text: `update ${schema}.parked_key k set next_attempt_at = 'infinity' from unnest(${places}) as w(topic_id, partition, key)
+where ${same('k', 'w')} and (select m.dead from ${schema}.parked_msg m where ${same('m', 'w')} order by m.log_offset limit 1)`,
+    params: placesOf(keys),
   }
 }
 
