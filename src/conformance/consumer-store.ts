@@ -322,6 +322,26 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
     },
   },
   {
+    name: 'a message is noted before it runs, as often as owners do so and do not take it back; another epoch notes, and takes back, nothing',
+    async run(fixture) {
+      const { store } = fixture
+      const { partition, lanes } = await owned(fixture)
+      const lane = { ...partition, lane: 0 }
+      const marks = async (position: LanePosition, offset: number): Promise<number | undefined> =>
+        (await store.mark(lane, position, offset))?.marks
+      assert.deepEqual([await marks(lanes[0]!, 5), await marks(lanes[0]!, 5)], [1, 2])
+      await store.unmark(lane, lanes[0]!, 5)
+      await store.unmark(lane, lanes[0]!, 6)
+      const next = await store.takeOver({ partition, lockTimeoutMs })
+      await store.unmark(lane, lanes[0]!, 5)
+      assert.equal(await marks(lanes[0]!, 5), undefined)
+      assert.equal(await marks(next.lanes[0]!, 5), 2)
+      for (let n = 0; n < 3; n++) await store.unmark(lane, next.lanes[0]!, 5)
+      assert.equal(await marks(next.lanes[0]!, 5), 1)
+      assert.equal(await marks(next.lanes[0]!, 6), 1)
+    },
+  },
+  {
     name: 'a dead letter that is skipped parks nothing',
     async run(fixture) {
       const { partition, lanes } = await owned(fixture)

@@ -258,6 +258,9 @@ export interface ConsumerStore {
    */
   mark(lane: LaneRef, position: LanePosition, offset: number): Promise<{ readonly marks: number; readonly at: string | null } | null>
 
+  /** Takes one note back, where the epoch is still the owner's: the message was run, and whoever ran it lives. */
+  unmark(lane: LaneRef, position: LanePosition, offset: number): Promise<void>
+
   /** Notes that these lanes' owner leaves in order, where the epoch is still his. */
   giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void>
 

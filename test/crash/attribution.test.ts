@@ -89,9 +89,9 @@ test('is given up with the third process that it has ended alone, and everything
 }, 60_000)
 
 describe.each([
-  ['by itself', 0, 3],
-  ['with others behind it, which were under way together with it at first', 5, 4],
-])('one that waits, %s,', (_, behind, ends) => {
+  ['by itself', 0],
+  ['with others behind it', 5],
+])('one that waits, %s,', (_, behind) => {
   test('is given up with the third process that it has ended alone', async () => {
     await begin()
     await send(3 + behind)
@@ -107,7 +107,8 @@ describe.each([
     expect(await store.redrive([{ id: letter!.id }], { actor: 'test' })).toMatchObject([{ outcome: 'redriven' }])
     const { crashes, last } = await supervise(6, { retryLeaseMs: 200 })
     try {
-      expect(crashes).toBe(ends)
+      // The first one was of whatever a retrier had under way.
+      expect(crashes).toBe(4)
       expect(await rows('select error_class, state from tidemark.dead_letter')).toEqual([{ error_class: 'PROCESS_CRASHED', state: 'dead' }])
       expect(await rows('select messages::int from tidemark.parked_key')).toEqual([{ messages: behind + 1 }])
     } finally {

@@ -180,6 +180,7 @@ function bound(store: MemoryConsumerStore): ConsumerStore {
     replaceLanes: (partition, from, count, at) => store.replaceLanes(partition, from, count, at),
     begin: (lane) => store.begin(lane),
     mark: (lane, position, offset) => store.mark(lane, position, offset),
+    unmark: (lane, position, offset) => store.unmark(lane, position, offset),
     giveBack: (partition, lanes) => store.giveBack(partition, lanes),
     parked: store.parked,
     forgetHandled: (retentionMs) => store.forgetHandled(retentionMs),

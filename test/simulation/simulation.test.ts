@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { type FaultPlan, type SimulationResult, happenings, shrink, simulate } from '../../src/testing/index.ts'
+import { nobodyElseEndsProcesses } from '../../src/testing/simulation/fault-plan.ts'
 import { brokenStores, manyTogether } from './broken-stores.ts'
 
 /** Enough to meet every kind of trouble many times, and few enough for every run of the suite. The longer run is `test/simulation/run.ts`. */
@@ -62,10 +63,13 @@ test('the promises are kept where keys are held and released, too: nothing of th
   expect(held).toBeGreaterThan(40)
 })
 
-test('the promises are kept where keys share the transactions in which they are tried again', async () => {
+test.each([
+  ['are tried again', manyTogether],
+  ['end their process', { ...manyTogether, ...nobodyElseEndsProcesses, poison: 0, deadly: 0.05 }],
+])('the promises are kept where keys share transactions, and many of them %s', async (_, plan) => {
   let together = 0
   for (let seed = 1; seed <= 60; seed++) {
-    const result = await simulate(seed, { plan: manyTogether })
+    const result = await simulate(seed, { plan })
     together += result.coverage['retried together']
     await requireKept(result)
   }

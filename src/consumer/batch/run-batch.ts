@@ -25,9 +25,18 @@ export async function runBatch(order: BatchOrder, settings: BatchSettings, signa
   try {
     const noted = order.suspect ? await note(order, settings) : order
     if (noted === null) return { outcome: 'reload', isHeld: false }
-    const plan = await planBatch(noted, settings)
-    const run = new BatchRun(noted, plan, settings, signal, started)
-    return await run.toItsEnd()
+    const result = await runNoted(noted, settings, signal, started)
+    if (order.suspect && result.outcome !== 'committed') await takeBack(order, settings)
+    return result
+  } catch (error) {
+    return { outcome: 'unavailable', failure: failureOf(error) }
+  }
+}
+
+async function runNoted(order: BatchOrder, settings: BatchSettings, signal: AbortSignal, started: number): Promise<BatchResult> {
+  try {
+    const plan = await planBatch(order, settings)
+    return await new BatchRun(order, plan, settings, signal, started).toItsEnd()
   } catch (error) {
     return { outcome: 'unavailable', failure: failureOf(error) }
   }
@@ -42,6 +51,15 @@ async function note(order: BatchOrder, { store }: BatchSettings): Promise<BatchO
   if (noted === null) return null
   order.mark.note(offset, noted.marks)
   return judged({ ...order, position: { ...order.position, at: noted.at } }, noted.marks)
+}
+
+/** It was run, and this process lives: should it end before the next run, that is no fault of this message. Where the database is away, the note stays. */
+async function takeBack({ lane, position, entries, mark }: BatchOrder, { store }: BatchSettings): Promise<void> {
+  const isTakenBack = await store.unmark(lane, position, entries[0]!.record.offset).then(
+    () => true,
+    () => false,
+  )
+  if (isTakenBack) mark.takenBack()
 }
 
 function judged(order: BatchOrder, marks: number): BatchOrder {

@@ -12,9 +12,9 @@ export function isSuspect(key: LeasedKey): boolean {
 }
 
 /**
- * Processes that ended while they ran the head alone. A head that never failed is run with what waits behind it, so the first crash of several is of any of them, as in
- * a lane's batch; from then on it runs alone.
+ * Processes that ended while they ran the head alone. The first one is of any message that was under way, in the same transaction or beside it, as in a lane's batch; from
+ * then on the head runs alone, and no other suspect beside it.
  */
-function crashesAlone({ attempts, crashes, messages }: LeasedKey): number {
-  return attempts === 0 && messages.length > 1 ? Math.max(0, crashes - 1) : crashes
+function crashesAlone({ crashes }: LeasedKey): number {
+  return Math.max(0, crashes - 1)
 }

@@ -27,7 +27,7 @@ export class Suspects {
   }
 }
 
-/** The suspect of a lane that its owner has noted: once, however often it is run. What is run again has ended nobody. */
+/** The suspect of a lane that its owner has noted, and could not take back: it is not noted again. What is run again has ended nobody. */
 export class SuspectMark {
   #noted: { readonly offset: number; readonly marks: number } | null = null
 
@@ -38,5 +38,9 @@ export class SuspectMark {
 
   note(offset: number, marks: number): void {
     this.#noted = { offset, marks }
+  }
+
+  takenBack(): void {
+    this.#noted = null
   }
 }

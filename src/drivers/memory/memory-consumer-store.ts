@@ -207,6 +207,16 @@ export class MemoryConsumerStore implements ConsumerStore {
     })
   }
 
+  unmark(lane: LaneRef, { epoch }: LanePosition, offset: number): Promise<void> {
+    return this.database.transaction(async (tx) => {
+      await tx.lock(laneLock(lane))
+      await this.database.step('unmark', tx)
+      const { marked, marks } = this.tables.care(lane)
+      if (this.tables.lane(lane)?.epoch !== epoch || marked !== offset) return
+      tx.stage(() => this.tables.setCare(lane, lane.lane, { marked, marks: Math.max(0, marks - 1) }))
+    })
+  }
+
   giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void> {
     return this.database.transaction(async (tx) => {
       for (const { lane, epoch } of [...lanes].sort((a, b) => a.lane - b.lane)) {

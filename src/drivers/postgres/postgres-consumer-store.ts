@@ -36,6 +36,7 @@ import {
   lockLanes,
   makePositions,
   markMessage,
+  unmarkMessage,
   mostHolds,
   positionsOfGroup,
   raiseEpochs,
@@ -196,6 +197,10 @@ export class PostgresConsumerStore implements ConsumerStore {
     const row = marked!.rows[0]
     crashPoint('consumer:after-mark')
     return row === undefined ? null : { marks: Number(row['marks']), at: String(row['at']) }
+  }
+
+  async unmark(lane: LaneRef, position: LanePosition, offset: number): Promise<void> {
+    await this.#run([unmarkMessage(this.#schema, lane, position, offset)])
   }
 
   async giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void> {

@@ -109,7 +109,7 @@ export function faultPlan(chance: Chance, second: Chance, third: Chance): FaultP
 }
 
 /** Whoever is taken for dead, or repeats what it did, cannot be told from one whose process ended. */
-const nobodyElseEndsProcesses = {
+export const nobodyElseEndsProcesses = {
   crash: 0,
   freeze: 0,
   lostRequest: 0,

@@ -85,6 +85,10 @@ export class SimulatedConsumerStore implements ConsumerStore {
     })
   }
 
+  unmark(lane: LaneRef, position: LanePosition, offset: number): Promise<void> {
+    return this.#call(`unmark ${lane.topic}-${lane.partition}/${lane.lane} ${offset}`, () => this.#store.unmark(lane, position, offset))
+  }
+
   giveBack(partition: PartitionRef, lanes: readonly { readonly lane: number; readonly epoch: number }[]): Promise<void> {
     return this.#call(`give back ${partition.topic}-${partition.partition}`, () => this.#store.giveBack(partition, lanes))
   }

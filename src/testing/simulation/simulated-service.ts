@@ -45,8 +45,6 @@ export interface ServiceSettings {
   readonly retryTopics: boolean
 }
 
-const never = new Promise<never>(() => undefined)
-
 /** One life of a service: a process with the relay and the consumer that ship. */
 export class SimulatedService {
   readonly process: SimulatedProcess
@@ -166,12 +164,12 @@ export class SimulatedService {
     }
     if (trouble === 'hanging' && chance.isSo(0.5)) {
       world.count('timed out')
-      await never
+      await new Promise(() => undefined)
     }
     if (trouble === 'deadly') {
       world.count('ended by a handler')
       this.process.kill()
-      await never
+      await new Promise(() => undefined)
     }
   }
 

@@ -89,6 +89,15 @@ where ${ofPartition} and p.lane = $4 and p.epoch = $5 and p.next_offset = $6 and
   }
 }
 
+/** It was run, and whoever ran it lives. */
+export function unmarkMessage(schema: string, lane: LaneRef, { epoch }: LanePosition, offset: number): Statement {
+  return {
+    text: `update ${schema}.consumer_position p set marks = p.marks - 1
+where ${ofPartition} and p.lane = $4 and p.epoch = $5 and p.marked_offset = $6 and p.marks > 0`,
+    params: [...partitionParams(lane), lane.lane, epoch, offset],
+  }
+}
+
 /** Nobody needs to suspect the messages of these lanes. */
 export function giveBackLanes(schema: string, partition: PartitionRef, lanes: readonly Pick<LanePosition, 'lane' | 'epoch'>[]): Statement {
   return {
