@@ -45,7 +45,16 @@ async function owned(fixture: ConsumerStoreFixture): Promise<{ partition: Partit
 /** A key of the partition, as soon as one is due and nobody's. */
 async function leased({ store, group }: ConsumerStoreFixture, { topicId }: PartitionRef, leaseMs: number): Promise<LeasedKey> {
   for (;;) {
-    const [key] = await store.parked.lease({ group, topicIds: [topicId], keys: 1, leaseMs, maxMessages: 1, maxBytes: 1_000 })
+    const [key] = await store.parked.lease({
+      group,
+      topicIds: [topicId],
+      keys: 1,
+      beyond: { keys: 1, bytes: 0 },
+      suspects: 10,
+      leaseMs,
+      maxMessages: 1,
+      maxBytes: 1_000,
+    })
     if (key !== undefined) return key
   }
 }
@@ -274,7 +283,7 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
       const queue = keys.map((key, i) => record(3 + i, key))
       assert.equal(await commit(fixture, lane, batchEnd(position, { queue, nextOffset: 6 })), 'committed')
       const all = async (): Promise<LeasedKey[]> => {
-        const limits = { keys: 10, leaseMs: 60_000, maxMessages: 10, maxBytes: 10_000 }
+        const limits = { keys: 10, beyond: { keys: 10, bytes: 0 }, suspects: 10, leaseMs: 60_000, maxMessages: 10, maxBytes: 10_000 }
         const leased = await store.parked.lease({ group, topicIds: [partition.topicId], ...limits })
         return leased.toSorted((one, other) => Buffer.compare(one.key, other.key))
       }
@@ -319,6 +328,32 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
       assert.equal(await bury(kept, '00000000-0000-4000-8000-00000000000b'), true)
       assert.deepEqual(await fixture.published(), ['00000000-0000-4000-8000-00000000000b'])
       assert.equal(await fixture.deadLetters(), 1)
+    },
+  },
+  {
+    name: 'a lease brings so many suspects as are asked for, and beyond some keys only as many as have little waiting',
+    async run(fixture) {
+      const { store, group } = fixture
+      const { partition, lanes } = await owned(fixture)
+      const keys = ['a', 'b', 'c', 'd', 'e']
+      const park = keys.map((key, offset) => ({ record: record(offset, key), reason: 'no', attempts: [], afterMs: 0 }))
+      assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { park, nextOffset: 5 })), 'committed')
+      const request = { group, topicIds: [partition.topicId], leaseMs: 0, maxMessages: 1, maxBytes: 1_000 }
+      const lease = (
+        more: number,
+        beyond: { readonly keys: number; readonly bytes: number },
+        suspects: number,
+      ): Promise<readonly LeasedKey[]> => store.parked.lease({ ...request, keys: more, beyond, suspects })
+      assert.equal((await lease(4, { keys: 2, bytes: 1 }, 0)).length, 2)
+      assert.equal((await lease(4, { keys: 2, bytes: 1 }, 0)).length, 2, 'those whose leases are over are suspects')
+      const [fifth, ...others] = await lease(4, { keys: 0, bytes: 1_000_000 }, 0)
+      assert.deepEqual([others, fifth?.crashes], [[], 0])
+      assert.deepEqual(await lease(4, { keys: 4, bytes: 0 }, 0), [])
+      for (const some of [1, 3]) {
+        const suspects = await lease(4, { keys: 4, bytes: 0 }, some)
+        assert.equal(suspects.length, some)
+        assert.ok(suspects.every(({ crashes }) => crashes > 0))
+      }
     },
   },
   {

@@ -38,8 +38,12 @@ export interface LeaseRequest {
   /** Ids of the topics whose messages this process can handle. */
   readonly topicIds: readonly string[]
   readonly keys: number
+  /** Beyond so many keys, only as many as have no more than so many bytes waiting behind all of them together. */
+  readonly beyond: { readonly keys: number; readonly bytes: number }
+  /** Besides, so many keys whose last holder vanished, or one before him. */
+  readonly suspects: number
   readonly leaseMs: number
-  /** Of each key. */
+  /** Of each key; its head in any case. */
   readonly maxMessages: number
   readonly maxBytes: number
 }
@@ -106,7 +110,7 @@ export interface SplitKey {
 }
 
 export interface ParkedStore {
-  /** Leases keys that are due, whoever was last with them; each to one retrier, and none without a message that can be tried. In no order. */
+  /** Leases keys that are due; each to one retrier, and none without a message that can be tried. In no order. */
   lease(request: LeaseRequest): Promise<readonly LeasedKey[]>
 
   /** Opens a transaction for the heads of some keys of one group, or more of their messages. No row of ours is locked by it before `commit`. */

@@ -1,3 +1,4 @@
+import { type Failure, signatureOf } from './failure.ts'
 import type { FailureClass } from './failure-class.ts'
 
 /** When failures are no longer those of single messages. */
@@ -37,6 +38,17 @@ export interface BreakerFailure {
   readonly key: string
   /** Not of a message that is known to fail while others succeed: those say nothing about the state of things. */
   readonly first: boolean
+}
+
+/** `before`: what the message failed of the last time, where it has waited for that; `null`: it has not. */
+export function breakerFailure(
+  failure: Failure,
+  { handler, key, before }: { readonly handler: string; readonly key: string; readonly before: string | null },
+): BreakerFailure {
+  const { is, errorClass, reason } = failure
+  // What is known to fail says nothing of the state of things, but that something is away which was not before.
+  const first = before === null || (is === 'transient' && before !== reason)
+  return { handler, is, errorClass, signature: signatureOf(failure), key, first }
 }
 
 /** Who tries one message while it is open: what waits parked is out of the lanes' reach, and what stands in a lane out of the retriers'. */

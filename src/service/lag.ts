@@ -1,5 +1,6 @@
 import type { ServiceDatabase } from '../drivers/port.ts'
 import type { Broker } from '../message/port.ts'
+import { groupPlaces } from './group-places.ts'
 
 /** How far a group is behind in a topic, in messages, over all partitions. */
 export interface GroupLag {
@@ -21,18 +22,14 @@ export async function groupLag(
   const positions = await database.consumer.positions(group)
   return Promise.all(
     topics.map(async (topic) => {
-      const [ends, starts] = [await broker.offsets(topic, 'latest'), await broker.offsets(topic, 'earliest')]
-      let handled = 0
-      let end = 0
-      let lag = 0
-      for (let partition = 0; partition < ends.length; partition++) {
-        const stored = positions.find((position) => position.topic === topic && position.partition === partition)
-        const at = stored?.nextOffset ?? starts[partition]!
-        handled += at
-        end += ends[partition]!
-        lag += Math.max(0, ends[partition]! - at)
-      }
-      return { group, topic, end, handled, lag }
+      const places = await groupPlaces(broker, topic, positions)
+      const end = sum(places.map((place) => place.end))
+      const handled = sum(places.map(({ offset }) => offset))
+      return { group, topic, end, handled, lag: sum(places.map((place) => Math.max(0, place.end - place.offset))) }
     }),
   )
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0)
 }

@@ -1,5 +1,5 @@
-import type { PartitionPosition } from '../consumer/port.ts'
-import type { Broker, FetchPosition, LogRecord } from '../message/port.ts'
+import type { Broker, LogRecord } from '../message/port.ts'
+import { type GroupPlace, groupPlaces } from './group-places.ts'
 import type { OpenService } from './open-service.ts'
 
 /** How far a group is behind in one partition. Computed from its stored position, so a group whose consumers are stopped falls behind, too. */
@@ -46,7 +46,7 @@ export async function partitionLags(
 ): Promise<readonly PartitionLag[]> {
   // Positions before ends, so that a lag of 0 was true at some moment in between.
   const positions = await database.consumer.positions(group)
-  const places = (await Promise.all(topics.map((topic) => placesOf(broker, topic, positions)))).flat()
+  const places = (await Promise.all(topics.map((topic) => groupPlaces(broker, topic, positions)))).flat()
   const samples = await readSamples(broker, places, sample)
   return places.map(({ topic, partition, offset, end }, i) => {
     const { records, complete } = samples[i]!
@@ -56,19 +56,7 @@ export async function partitionLags(
   })
 }
 
-interface Place extends FetchPosition {
-  readonly end: number
-}
-
-async function placesOf(broker: Broker, topic: string, positions: readonly PartitionPosition[]): Promise<Place[]> {
-  const [ends, starts] = [await broker.offsets(topic, 'latest'), await broker.offsets(topic, 'earliest')]
-  return ends.map((end, partition) => {
-    const stored = positions.find((position) => position.topic === topic && position.partition === partition)
-    return { topic, partition, offset: Math.max(stored?.nextOffset ?? 0, starts[partition]!), end }
-  })
-}
-
-async function readSamples(broker: Broker, places: readonly Place[], limit: number): Promise<readonly Sample[]> {
+async function readSamples(broker: Broker, places: readonly GroupPlace[], limit: number): Promise<readonly Sample[]> {
   const samples = places.map(({ offset, end }): Sample => ({ records: [], next: offset, complete: offset >= end }))
   const reader = broker.reader()
   try {

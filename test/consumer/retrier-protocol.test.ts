@@ -40,7 +40,16 @@ async function park(offset: number, position?: LanePosition): Promise<LanePositi
 }
 
 async function lease(leaseMs = 60_000): Promise<LeasedKey> {
-  const [key] = await store.parked.lease({ group: 'g', topicIds: ['id'], keys: 10, leaseMs, maxMessages: 10, maxBytes: 10_000 })
+  const [key] = await store.parked.lease({
+    group: 'g',
+    topicIds: ['id'],
+    keys: 10,
+    beyond: { keys: 10, bytes: 0 },
+    suspects: 10,
+    leaseMs,
+    maxMessages: 10,
+    maxBytes: 10_000,
+  })
   if (key === undefined) throw new Error('nothing to lease')
   return key
 }
@@ -144,7 +153,16 @@ values ('g', 'id', 0, 'k', 1, 't', now(), '[]')`)
       if (result.outcome === 'committed') position = result.position
     }
     const leased = async (maxBytes: number) => {
-      const request = { group: 'g', topicIds: ['id'], keys: 1, leaseMs: 60_000, maxMessages: 10, maxBytes }
+      const request = {
+        group: 'g',
+        topicIds: ['id'],
+        keys: 1,
+        beyond: { keys: 1, bytes: 0 },
+        suspects: 10,
+        leaseMs: 60_000,
+        maxMessages: 10,
+        maxBytes,
+      }
       const keys = await store.parked.lease(request)
       await store.parked.giveBack(keys, 'untried', 0)
       return keys.flatMap(({ messages }) => messages.map(({ record: { offset } }) => offset))

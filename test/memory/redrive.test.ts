@@ -28,7 +28,16 @@ async function ended(...ends: readonly Partial<Pick<BatchEnd, 'park' | 'deadLett
     if (done.outcome !== 'committed') throw new Error(done.outcome)
     position = done.position
   }
-  const request = { group: 'billing', topicIds: [topic.topicId], keys: 9, leaseMs: 60_000, maxMessages: 9, maxBytes: 1_000 }
+  const request = {
+    group: 'billing',
+    topicIds: [topic.topicId],
+    keys: 9,
+    beyond: { keys: 9, bytes: 0 },
+    suspects: 10,
+    leaseMs: 60_000,
+    maxMessages: 9,
+    maxBytes: 1_000,
+  }
   const lease = (): Promise<readonly LeasedKey[]> => consumer.parked.lease(request)
   const { letters } = await consumer.letters.list({})
   const idAt = (offset: number): number => letters.find((letter) => letter.offset === offset)!.id

@@ -6,7 +6,7 @@ import { ShopFolder } from './shop-process.ts'
 let folder: ShopFolder
 let input: string
 /** Enough to be placing and settling for a while. */
-const orders = randomInput(41, 2_000)
+const orders = randomInput(41, 800)
 beforeAll(async () => {
   folder = await ShopFolder.make()
   input = await folder.write('orders.txt', orders)
@@ -16,7 +16,7 @@ afterAll(() => folder.remove())
 describe('an interrupted --once', { timeout: 180_000 }, () => {
   test.each<[NodeJS.Signals, number, RegExp]>([
     ['SIGINT', 130, /Starting the services/],
-    ['SIGTERM', 143, /Placing 2000 orders/],
+    ['SIGTERM', 143, /Placing 800 orders/],
     ['SIGINT', 130, /Settling/],
     ['SIGINT', 130, /Reading the totals/],
     ['SIGTERM', 143, /Stopping the services/],

@@ -58,14 +58,14 @@ describe('the shop with arriving orders', { timeout: 180_000 }, () => {
   })
 
   test('a --once that is interrupted exits with 130, and the next one ends it', async () => {
-    const shop = folder.start('--once', '--json')
-    await folder.untilOrders(1_500)
+    const shop = folder.start('--once', '--json', '--limit', '1500')
+    await folder.untilOrders(1_000)
     shop.signal('SIGINT')
     const { code, stdout, stderr } = await shop.ended
     expect({ code, stdout }).toEqual({ code: 130, stdout: '' })
     expect(stderr).toContain('goes on from here')
-    const ending = await folder.run('--once', '--json', '--limit', '2500')
-    expect(JSON.parse(ending.stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 2_500 }), deadLetters: 0 })
+    const ending = await folder.run('--once', '--json', '--limit', '1500')
+    expect(JSON.parse(ending.stdout)).toMatchObject({ ...expectedOutcome(await sample(), { limit: 1_500 }), deadLetters: 0 })
   })
 })
 

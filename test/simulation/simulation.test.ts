@@ -65,7 +65,7 @@ test('the promises are kept where keys are held and released, too: nothing of th
 
 test.each([
   ['are tried again', manyTogether],
-  ['end their process', { ...manyTogether, ...nobodyElseEndsProcesses, poison: 0, deadly: 0.05 }],
+  ['end their process', { ...manyTogether, ...nobodyElseEndsProcesses, deadly: 0.03 }],
 ])('the promises are kept where keys share transactions, and many of them %s', async (_, plan) => {
   let together = 0
   for (let seed = 1; seed <= 60; seed++) {
@@ -73,7 +73,7 @@ test.each([
     together += result.coverage['retried together']
     await requireKept(result)
   }
-  expect(together).toBeGreaterThan(20)
+  expect(together).toBeGreaterThan(10)
 })
 
 test('a schedule that breaks a promise is shrunk to one with less trouble, which breaks one, too', async () => {

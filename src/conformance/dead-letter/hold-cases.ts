@@ -180,7 +180,7 @@ function listed({ holds, group }: DeadLetterStoreFixture): Promise<readonly Held
 }
 
 function leases({ consumer, group }: DeadLetterStoreFixture): Promise<readonly LeasedKey[]> {
-  const limits = { keys: 10, leaseMs: 60_000, maxMessages: 10, maxBytes: 1_000_000 }
+  const limits = { keys: 10, beyond: { keys: 10, bytes: 0 }, suspects: 10, leaseMs: 60_000, maxMessages: 10, maxBytes: 1_000_000 }
   return consumer.parked.lease({ group, topicIds: ['id of things'], ...limits })
 }
 

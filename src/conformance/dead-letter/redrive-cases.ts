@@ -83,7 +83,16 @@ export const redriveCases: readonly Case<DeadLetterStoreFixture>[] = [
       const { id } = await letterAt(fixture, 0)
       await fixture.store.redrive([{ id }], { actor })
       const { group, topicId } = owner.partition
-      const request = { group, topicIds: [topicId], keys: 1, leaseMs: 60_000, maxMessages: 1, maxBytes: 1_000 }
+      const request = {
+        group,
+        topicIds: [topicId],
+        keys: 1,
+        beyond: { keys: 1, bytes: 0 },
+        suspects: 10,
+        leaseMs: 60_000,
+        maxMessages: 1,
+        maxBytes: 1_000,
+      }
       const [key] = await fixture.consumer.parked.lease(request)
       const retry = await fixture.consumer.parked.begin([key!])
       assert.deepEqual(await retry.commit({ done: [1], handled: [], publish: [] }), { outcome: 'committed' })

@@ -47,6 +47,8 @@ export interface ExecutionSettings {
   /** Aborted by the execution when it is abandoned, so that handlers need not go on. */
   readonly run: AbortController
   readonly clock: Clock
+  /** May a call that runs by itself take the client? What it does with it, and to the transaction, is not seen. */
+  readonly allowsRaw: boolean
   /** Which charged run this is of the call's first message, in this topic. */
   attempt(call: Call): number
   timeoutMs(handler: Handler): number
@@ -147,7 +149,7 @@ export class Execution implements TransactionWatch {
   wantsRaw(place: number): void {
     if (this.#stopped !== null) throw abandoned()
     this.#touches(place)
-    if (isAlone(this.#calls[place]!)) return
+    if (isAlone(this.#calls[place]!) && this.#settings.allowsRaw) return
     this.#abandon(this.#calls[place]!.handler)
     throw abandoned()
   }

@@ -1,5 +1,4 @@
 import { TidemarkError } from '../../errors.ts'
-import { deferred } from '../../internal/deferred.ts'
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import { type Failure, failureOf } from '../../retry/failure.ts'
 import { channels } from '../../telemetry/channels.ts'
@@ -12,6 +11,7 @@ import { leaderBefore } from '../partition/leaders.ts'
 import { mostCrashes, crashed } from './crashed.ts'
 import { type Plan, type Task, planBatch } from './plan.ts'
 import type { BatchEnd, BatchTransaction, DeadLetter } from '../port.ts'
+import { type Stoppable, untilStopped } from './stoppable.ts'
 import { Verdicts } from './verdicts.ts'
 
 /**
@@ -113,32 +113,24 @@ class BatchRun {
     if (this.#signal.aborted) return { outcome: 'dropped' }
     this.#runs += 1
     const batch = await this.#settings.store.begin(this.#order.lane)
-    const run = new AbortController()
-    const gone = deferred<'gone'>()
-    const abort = (): void => {
-      run.abort()
-      gone.resolve('gone')
-    }
-    this.#signal.addEventListener('abort', abort, { once: true })
     try {
-      const result = await this.#within(batch, oneByOne, run, gone.promise)
+      const result = await untilStopped(this.#signal, (stoppable) => this.#within(batch, oneByOne, stoppable))
       if (result?.outcome !== 'committed') await batch.rollBack()
       return result
     } catch (error) {
       const result = this.#blamed(batch, error)
       await batch.rollBack()
       return result
-    } finally {
-      this.#signal.removeEventListener('abort', abort)
     }
   }
 
-  async #within(batch: BatchTransaction, oneByOne: boolean, run: AbortController, gone: Promise<'gone'>): Promise<BatchResult | null> {
+  async #within(batch: BatchTransaction, oneByOne: boolean, { run, gone }: Stoppable): Promise<BatchResult | null> {
     const tasks = await this.#newTasks(batch)
     const calls = callsOf(tasks, oneByOne || tasks.length === 1 ? () => 'undoable' : this.#mannerOf())
     const verdicts = new Verdicts(this.#settings, this.#order)
     const execution = new Execution(calls, batch, {
       group: this.#order.lane.group,
+      allowsRaw: true,
       attempt: () => 1,
       run,
       clock: this.#settings.clock,
@@ -147,7 +139,6 @@ class BatchRun {
       succeeded: (handler) => verdicts.succeeded(handler),
     })
     const done = await Promise.race([execution.run(), gone])
-    // A handler may wait for ever; who gave the partition up does not wait for it.
     if (done === 'gone' || this.#signal.aborted) {
       execution.abandon()
       await batch.rollBack('at once')

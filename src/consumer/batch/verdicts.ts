@@ -1,5 +1,6 @@
 import type { OutboxMessage } from '../../message/outbox-message.ts'
 import type { LogRecord } from '../../message/port.ts'
+import { breakerFailure } from '../../retry/circuit-breaker.ts'
 import { type Failure, failureOf, signatureOf } from '../../retry/failure.ts'
 import { nextStep, retryPolicy } from '../../retry/retry-policy.ts'
 import { channels } from '../../telemetry/channels.ts'
@@ -131,11 +132,8 @@ export class Verdicts {
   #opens(handler: string, { entry: { record, earlier }, failure: failed }: Verdict): boolean {
     const { breaker, clock } = this.#settings
     const key = record.key === null ? `offset ${record.offset}` : record.key.toString('base64')
-    const { is, errorClass, reason } = failed
-    // What is known to fail says nothing of the state of things, but that something is away which was not before.
-    const first = earlier === null || (is === 'transient' && earlier.attempts.at(-1)?.error !== reason)
-    const failure = { handler, is, errorClass, signature: signatureOf(failed), key, first }
-    return breaker!.failed(failure, clock.elapsed(), clock.random()) === 'hold'
+    const before = earlier === null ? null : (earlier.attempts.at(-1)?.error ?? '')
+    return breaker!.failed(breakerFailure(failed, { handler, key, before }), clock.elapsed(), clock.random()) === 'hold'
   }
 
   #judge(entry: Entry, handler: Handler | null, failure: Failure): AfterFailure {

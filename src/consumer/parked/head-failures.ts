@@ -1,4 +1,5 @@
-import { type Failure, failureOf, signatureOf } from '../../retry/failure.ts'
+import { breakerFailure } from '../../retry/circuit-breaker.ts'
+import { type Failure, failureOf } from '../../retry/failure.ts'
 import { nextStep, retryPolicy } from '../../retry/retry-policy.ts'
 import { channels } from '../../telemetry/channels.ts'
 import { withAttempt } from '../batch/attempts.ts'
@@ -64,15 +65,8 @@ export class HeadFailures {
   #isHeld({ key, handler }: Head, failure: Failure): boolean {
     const { breaker, clock } = this.#settings
     if (failure.laterMs !== null || handler === null || failure.is === 'poison' || breaker === null) return false
-    const of = {
-      handler: handler.name,
-      is: failure.is,
-      errorClass: failure.errorClass,
-      signature: signatureOf(failure),
-      key: key.key.toString('base64'),
-      // A message that is known to fail says nothing of the state of things, but that something is away which was not before.
-      first: failure.is === 'transient' && key.failures.at(-1)?.error !== failure.reason,
-    }
+    const before = key.failures.at(-1)?.error ?? ''
+    const of = breakerFailure(failure, { handler: handler.name, key: key.key.toString('base64'), before })
     return breaker.failed(of, clock.elapsed(), clock.random(), 'retriers') === 'hold' && breaker.explains(of)
   }
 

@@ -3,7 +3,8 @@ import { within } from '../../internal/clock.ts'
 import type { BatchSettings } from '../batch/batch-settings.ts'
 import { type BatchLimits, BatchSize } from '../partition/batch-size.ts'
 import type { LeasedKey } from '../parked-port.ts'
-import { runRetry } from './run-retry.ts'
+import { giveBack } from './give-back.ts'
+import { type RetrySurroundings, runRetry } from './run-retry.ts'
 import { isSuspect } from './suspicion.ts'
 
 export interface RetrierSettings {
@@ -51,9 +52,14 @@ export class Retrier {
   readonly #size = new BatchSize(limits, 4)
   /** Keys asked for, for each transaction: so many that they share it, and no more than there seem to be, since each takes its part of the size. */
   #keysEach = firstKeys
+  /** Suspects are looked for again then. Where there are none, that reads all keys that are due. */
+  #suspectsFrom = 0
+  readonly #surroundings: RetrySurroundings
 
   constructor(settings: RetrierSettings) {
     this.#settings = settings
+    const { trouble } = settings
+    this.#surroundings = { signal: this.#abort.signal, leaving: this.#leaving.signal, trouble }
   }
 
   start(): void {
@@ -93,8 +99,8 @@ export class Retrier {
       return
     }
     const free = this.#free()
-    if (free.transactions === 0) return
-    this.#leasing = this.#lease(free.transactions, free.keysEach)
+    if (free === 0) return
+    this.#leasing = this.#lease(free)
       .catch((error: unknown) => {
         this.#settings.trouble(error)
         this.wake(this.#settings.pollMs)
@@ -106,51 +112,47 @@ export class Retrier {
       })
   }
 
-  /** What may be tried now. While the breaker is open one key: whatever the lanes have to try, it may be of another handler than what opened it. */
-  #free(): { readonly transactions: number; readonly keysEach: number } {
+  /** Transactions that may begin now. While the breaker is open one, of one key: whatever the lanes have to try, it may be of another handler than what opened it. */
+  #free(): number {
     const { batch, clock, transactions, pollMs } = this.#settings
     const permit = batch.breaker?.permit(clock.elapsed(), 'retriers') ?? { allow: 'all' as const }
-    if (permit.allow === 'all')
-      return { transactions: transactions - this.#running.size, keysEach: Math.min(this.#keysEach, this.#size.messages) }
+    if (permit.allow === 'all') return transactions - this.#running.size
+    this.#keysEach = 1
     this.wake(permit.allow === 'none' ? Math.max(1, permit.untilMs - clock.elapsed()) : pollMs)
-    return { transactions: permit.allow === 'probe' && this.#running.size === 0 ? 1 : 0, keysEach: 1 }
+    return permit.allow === 'probe' && this.#running.size === 0 ? 1 : 0
   }
 
-  async #lease(transactions: number, keysEach: number): Promise<void> {
-    const { group, batch, pollMs, leaseMs, topicIds } = this.#settings
+  async #lease(free: number): Promise<void> {
+    const { group, batch, clock, transactions, pollMs, leaseMs, topicIds } = this.#settings
+    // Of keys whose retrier vanished one at a time, and by itself, so that it is known who does it again.
+    const suspects = !batch.suspects.isTaken && clock.elapsed() >= this.#suspectsFrom ? 1 : 0
+    const hands = free - suspects
+    const keysEach = Math.min(this.#keysEach, this.#size.messages)
+    const keys = hands * keysEach
     const ids = topicIds()
-    const keys = transactions * keysEach
+    const limits = { maxMessages: Math.ceil(this.#size.messages / keysEach), maxBytes: Math.ceil(this.#size.bytes / keysEach) }
+    const beyond = { keys: hands, bytes: transactions * this.#size.bytes }
     const leased =
-      ids.length === 0
-        ? []
-        : await batch.store.parked.lease({
-            group,
-            topicIds: ids,
-            keys,
-            leaseMs,
-            maxMessages: Math.ceil(this.#size.messages / keysEach),
-            maxBytes: Math.ceil(this.#size.bytes / keysEach),
-          })
-    if (this.#isStopping) return void (await batch.store.parked.giveBack(leased, 'untried', 0))
-    const later = leased.filter((key) => !this.#mayRun(key))
-    const now = leased.filter((key) => !later.includes(key))
-    // First, or what ends this process next would be blamed on these, too.
-    if (later.length > 0) await batch.store.parked.giveBack(later, 'untried', pollMs).catch(this.#settings.trouble)
-    if (leased.length === 0) this.#keysEach = firstKeys
-    else this.#keysEach = leased.length < keys ? Math.ceil(leased.length / transactions) : Math.min(2 * keysEach, mostKeys)
-    const suspects = now.filter(isSuspect)
-    for (const key of suspects) this.#track([key])
-    for (const some of dealt(
-      now.filter((key) => !isSuspect(key)),
-      Math.max(1, transactions - suspects.length),
-    ))
-      this.#track(some)
-    if (leased.length < keys) this.wake(pollMs)
+      ids.length === 0 ? [] : await batch.store.parked.lease({ group, topicIds: ids, keys, beyond, suspects, leaseMs, ...limits })
+    if (this.#isStopping) return giveBack(leased, 'untried', 0, batch, this.#surroundings)
+    const [suspect] = leased.filter(({ crashes }) => crashes > 0)
+    const fresh = leased.filter((key) => key !== suspect)
+    if (suspects > 0 && suspect === undefined) this.#suspectsFrom = clock.elapsed() + pollMs
+    if (suspect !== undefined) {
+      if (!isSuspect(suspect) || batch.suspects.take()) this.#track([suspect])
+      // A lane was faster. Before anything else runs, or what ends this process next would be blamed on this one, too.
+      else await giveBack([suspect], 'untried', 0, batch, this.#surroundings)
+    }
+    if (hands > 0) this.#adapt(fresh.length, hands, keysEach)
+    for (const some of dealt(fresh, hands)) this.#track(some)
+    if (hands === 0) this.#again = true
+    else if (fresh.length < keys) this.wake(pollMs)
   }
 
-  /** Of keys whose retrier vanished one at a time, so that it is known who does it again. */
-  #mayRun(key: LeasedKey): boolean {
-    return !isSuspect(key) || this.#settings.batch.suspects.take()
+  /** As many keys next time as there were, or more where there may be more. */
+  #adapt(leased: number, hands: number, keysEach: number): void {
+    if (leased === 0) this.#keysEach = firstKeys
+    else this.#keysEach = leased < hands * keysEach ? Math.ceil(leased / hands) : Math.min(2 * keysEach, mostKeys)
   }
 
   #track(keys: readonly LeasedKey[]): void {
@@ -174,16 +176,19 @@ export class Retrier {
   }
 
   async #retry(keys: readonly LeasedKey[]): Promise<void> {
-    const { batch, clock, succeeded, trouble } = this.#settings
+    const { batch, clock, succeeded } = this.#settings
     const started = clock.elapsed()
-    const { ran, done } = await runRetry(keys, batch, { signal: this.#abort.signal, leaving: this.#leaving.signal, trouble })
+    const { ran, done, together } = await runRetry(keys, batch, this.#surroundings)
     this.#size.took(ran, clock.elapsed() - started)
+    // What failed has cost the others a run.
+    if (!together) this.#keysEach = 1
     if (done > 0) succeeded()
   }
 }
 
 /** In so many hands, none of them empty. */
 function dealt(keys: readonly LeasedKey[], hands: number): readonly (readonly LeasedKey[])[] {
+  if (keys.length === 0) return []
   const each = Math.ceil(keys.length / hands)
   return Array.from({ length: Math.min(hands, keys.length) }, (_, i) => keys.slice(i * each, (i + 1) * each)).filter(
     ({ length }) => length > 0,

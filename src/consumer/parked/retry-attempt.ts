@@ -1,10 +1,10 @@
-import { deferred } from '../../internal/deferred.ts'
 import { type Failure, failureOf } from '../../retry/failure.ts'
 import { channels } from '../../telemetry/channels.ts'
 import type { BatchSettings } from '../batch/batch-settings.ts'
 import { type Manner, callsOf } from '../batch/call.ts'
 import { Execution, type ExecutionOutcome } from '../batch/execution.ts'
 import type { Task } from '../batch/plan.ts'
+import { type Stoppable, untilStopped } from '../batch/stoppable.ts'
 import type { LeasedKey, RetryTransaction } from '../parked-port.ts'
 
 /** A leased key, and what of it is to be done. */
@@ -24,29 +24,26 @@ export type Uncharged =
   | { readonly reason: 'conflict' | 'lost'; readonly failure: Failure; readonly error: unknown }
 
 export type AttemptOutcome =
-  /**
-   * What is done is committed. `done`: how many messages of each key, from its head on; `failed`: heads that failed and left nothing behind, with their errors. Of a key in
-   * neither nothing is known.
-   */
-  | { readonly outcome: 'ended'; readonly done: ReadonlyMap<LeasedKey, number>; readonly failed: ReadonlyMap<LeasedKey, unknown> }
-  /** Nothing is done: it cannot be told which of several messages is at fault. */
-  | { readonly outcome: 'unclear' }
+  /** What is done is committed. `done`: how many messages of each key, from its head on; none of a key whose head has failed, and left nothing behind. */
+  | { readonly outcome: 'ended'; readonly done: ReadonlyMap<LeasedKey, number>; readonly failed: { readonly error: unknown } | null }
+  /** Nothing is done, and nobody is charged: whoever it was that failed, it may have been because of another one. `by`: these did. */
+  | { readonly outcome: 'unclear'; readonly by: ReadonlySet<LeasedKey> }
   | { readonly outcome: 'uncharged'; readonly why: Uncharged }
 
-/** `optimistic`: heads that have never failed run beside each other, as a lane runs them. `careful`: each message by itself, and so that it can be undone. */
-export type AttemptManner = 'optimistic' | 'careful'
-
-/** One transaction of a retrier: messages of some keys of a group, with their removal from the queues, so that effects and removal come together. */
+/**
+ * One transaction of a retrier: messages of some keys of a group, with their removal from the queues, so that effects and removal come together. Several keys go all or
+ * none: what one handler does to the transaction may be why another one fails. Of one key goes what precedes the first message that fails.
+ */
 export class RetryAttempt {
   readonly #keys: readonly KeyTasks[]
-  readonly #manner: AttemptManner
   readonly #settings: BatchSettings
   readonly #keyOf = new Map<Task, KeyTasks>()
+  /** Handlers that have succeeded, by name. */
+  readonly #succeeded = new Set<string>()
   #isTried = false
 
-  constructor(keys: readonly KeyTasks[], manner: AttemptManner, settings: BatchSettings) {
+  constructor(keys: readonly KeyTasks[], settings: BatchSettings) {
     this.#keys = keys
-    this.#manner = manner
     this.#settings = settings
     for (const one of keys) for (const task of one.steps) this.#keyOf.set(task, one)
   }
@@ -59,33 +56,25 @@ export class RetryAttempt {
   /** Rejects when the database is away. `signal` aborts when what runs is to be given up. */
   async run(signal: AbortSignal): Promise<AttemptOutcome> {
     const transaction = await this.#settings.store.parked.begin(this.#keys.map(({ key }) => key))
-    const run = new AbortController()
-    const gone = deferred<'gone'>()
-    const abort = (): void => {
-      run.abort()
-      gone.resolve('gone')
-    }
-    signal.addEventListener('abort', abort, { once: true })
-    if (signal.aborted) abort()
     let isCommitted = false
     try {
-      const outcome = await this.#within(transaction, run, gone.promise)
+      const outcome = await untilStopped(signal, (stoppable) => this.#within(transaction, stoppable))
       isCommitted = outcome.outcome === 'ended' && outcome.done.size > 0
       return outcome
     } catch (error) {
       if (transaction.blame(error) !== 'conflict') throw error
       return uncharged('conflict', error)
     } finally {
-      signal.removeEventListener('abort', abort)
       if (!isCommitted) await transaction.rollBack()
     }
   }
 
-  async #within(transaction: RetryTransaction, run: AbortController, gone: Promise<'gone'>): Promise<AttemptOutcome> {
+  async #within(transaction: RetryTransaction, { run, gone }: Stoppable): Promise<AttemptOutcome> {
     const tasks = await this.#newTasks(transaction)
     const failed = new Map<Task, unknown>()
     const execution = new Execution(callsOf(tasks, this.#mannerOf()), transaction, {
       group: this.#keys[0]!.key.partition.group,
+      allowsRaw: !this.#isShared,
       attempt: ({ tasks }) => this.#keyOf.get(tasks[0]!)!.key.attempts + 1,
       run,
       clock: this.#settings.clock,
@@ -94,7 +83,7 @@ export class RetryAttempt {
         failed.set(task, error)
         return 'queue'
       },
-      succeeded: (handler) => this.#settings.breaker?.succeeded(handler.name),
+      succeeded: (handler) => void this.#succeeded.add(handler.name),
     })
     const done = await Promise.race([execution.run(), gone])
     if (done === 'gone') execution.abandon()
@@ -105,14 +94,15 @@ export class RetryAttempt {
     return this.#commit(transaction, tasks, failed, done)
   }
 
+  get #isShared(): boolean {
+    return this.#keys.length > 1
+  }
+
   #mannerOf(): (task: Task) => Manner {
-    const isAlone = this.#keys.length === 1
+    // Of one key none runs beside another anyway.
+    if (!this.#isShared) return () => 'undoable'
     const mannerOf = this.#settings.optimism.manners()
-    return (task) => {
-      // Of one key none runs beside another anyway; and what has failed before is likely to fail again.
-      if (this.#manner === 'careful' || isAlone || this.#keyOf.get(task)!.key.attempts > 0) return 'undoable'
-      return mannerOf(task.handler)
-    }
+    return ({ handler }) => mannerOf(handler)
   }
 
   /** Without those that the group has handled before, and repeats among them. */
@@ -134,56 +124,56 @@ export class RetryAttempt {
     if (done.outcome === 'abandoned') {
       tally.abandonedRuns += 1
       if (done.by !== null) optimism.disappointed(done.by)
-      for (const { handler } of done.culprits) optimism.spoiled(handler)
+      return this.#unclear(done.culprits)
     }
-    const error = done.outcome === 'abandoned' ? null : done.error
-    const blame = transaction.blame(error)
-    const isClear = done.outcome === 'failed' ? blame === 'handler' : done.outcome === 'overdue' && done.alone
-    if (isClear && done.outcome !== 'abandoned') return this.#failedHead(done.call.tasks, error)
-    if (tasks.length > 1) return { outcome: 'unclear' }
-    return uncharged(blame === 'conflict' ? 'conflict' : 'lost', error)
+    const blame = transaction.blame(done.error)
+    const isTheirs = done.outcome === 'failed' ? blame === 'handler' : done.alone
+    if (isTheirs || tasks.length > 1) return this.#failedWith(done.call.tasks, done.error)
+    return uncharged(blame === 'conflict' ? 'conflict' : 'lost', done.error)
   }
 
-  /** Only heads are charged. */
-  #failedHead([task, ...others]: readonly Task[], error: unknown): AttemptOutcome {
-    const { key, steps } = this.#keyOf.get(task!)!
-    if (others.length > 0 || steps[0] !== task) return { outcome: 'unclear' }
-    return { outcome: 'ended', done: new Map(), failed: new Map([[key, error]]) }
+  /** Only heads are charged, and only of a key by itself. */
+  #failedWith(tasks: readonly Task[], error: unknown): AttemptOutcome {
+    const [task] = tasks
+    if (this.#isShared || tasks.length > 1 || this.#keys[0]!.steps[0] !== task) return this.#unclear(tasks)
+    return { outcome: 'ended', done: new Map(), failed: { error } }
+  }
+
+  #unclear(tasks: readonly Task[]): AttemptOutcome {
+    return { outcome: 'unclear', by: new Set(tasks.map((task) => this.#keyOf.get(task)!.key)) }
   }
 
   async #commit(
     transaction: RetryTransaction,
     tasks: readonly Task[],
     failed: ReadonlyMap<Task, unknown>,
-    { held, publish }: Extract<ExecutionOutcome, { outcome: 'done' }>,
+    { publish }: Extract<ExecutionOutcome, { outcome: 'done' }>,
   ): Promise<AttemptOutcome> {
-    const done = new Map<LeasedKey, number>()
-    const heads = new Map<LeasedKey, unknown>()
-    const handled = new Set(tasks)
-    for (const { key, steps } of this.#keys) {
-      // All of a key stop at the first failure: what precedes it is done.
-      const end = steps.findIndex((step) => failed.has(step) || held.includes(step))
-      if (end !== 0) done.set(key, end === -1 ? steps.length : end)
-      else if (failed.has(steps[0]!)) heads.set(key, failed.get(steps[0]!))
-      if (end !== -1) for (const step of steps.slice(end)) handled.delete(step)
-    }
-    if (done.size === 0) return { outcome: 'ended', done, failed: heads }
+    if (this.#isShared && failed.size > 0) return this.#unclear([...failed.keys()])
+    const { key, steps } = this.#keys[0]!
+    // A key stops at its first failure: what precedes it is done.
+    const end = steps.findIndex((step) => failed.has(step))
+    if (end === 0) return { outcome: 'ended', done: new Map(), failed: { error: failed.get(steps[0]!) } }
+    const done = new Map(this.#keys.map((one) => [one.key, one.steps.length]))
+    if (end !== -1) done.set(key, end)
+    const handled = end === -1 ? tasks : tasks.filter((task) => steps.indexOf(task) < end)
     const result = await transaction.commit({
-      done: this.#keys.map(({ key }) => done.get(key) ?? 0),
-      handled: [...handled].flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
+      done: [...done.values()],
+      handled: handled.flatMap(({ inboxId }) => (inboxId === null ? [] : [inboxId])),
       publish,
     })
     if (result.outcome === 'committed') {
-      this.#count(done, handled, publish.length > 0)
-      return { outcome: 'ended', done, failed: heads }
+      this.#count(done, new Set(handled), publish.length > 0)
+      return { outcome: 'ended', done, failed: null }
     }
-    if (this.#keyOf.size > 1) return { outcome: 'unclear' }
-    if (result.outcome === 'refused' && tasks.length > 0) return this.#failedHead(tasks, result.error)
+    if (this.#keyOf.size > 1) return this.#unclear([])
+    if (result.outcome === 'refused' && tasks.length > 0) return this.#failedWith(tasks, result.error)
     return { outcome: 'uncharged', why: { reason: 'reload' } }
   }
 
   #count(done: ReadonlyMap<LeasedKey, number>, handled: ReadonlySet<Task>, hasPublished: boolean): void {
-    const { tally, onPublished } = this.#settings
+    const { breaker, tally, onPublished } = this.#settings
+    for (const handler of this.#succeeded) breaker?.succeeded(handler)
     const ended = [...done.values()].reduce((sum, steps) => sum + steps, 0)
     tally.handled += handled.size
     tally.retried += handled.size

@@ -9,7 +9,8 @@ import type { LeasedKey } from '../parked-port.ts'
 import { mostConflicts, mostLosses } from '../partition/lane.ts'
 import type { PartitionRef } from '../port.ts'
 import { type Head, HeadFailures } from './head-failures.ts'
-import { type AttemptManner, type AttemptOutcome, type KeyTasks, RetryAttempt, type Uncharged } from './retry-attempt.ts'
+import { giveBack } from './give-back.ts'
+import { type AttemptOutcome, type KeyTasks, RetryAttempt, type Uncharged } from './retry-attempt.ts'
 import { planRetry } from './retry-plan.ts'
 import { isGivenUp } from './suspicion.ts'
 
@@ -19,13 +20,12 @@ export interface RetryResult {
   readonly ran: number
   /** Those of them that are done. */
   readonly done: number
+  /** All keys went in one transaction. */
+  readonly together: boolean
 }
 
 /** Its messages are run again after so long, when nobody is at fault. */
 const pauseMs = { firstMs: 200, maxMs: 5_000 }
-
-/** Between two tries to give keys back. */
-const giveBackMs = { firstMs: 50, maxMs: 2_000 }
 
 /** What a run of keys has to do with the consumer it is of. */
 export interface RetrySurroundings {
@@ -38,8 +38,8 @@ export interface RetrySurroundings {
 }
 
 /**
- * Tries the heads of keys again, and what waits behind them. All in one transaction at first, since most of what a retry costs is that; heads that fail in it leave the
- * others alone. Where it cannot be told who is at fault, one key after the other. Never rejects.
+ * Tries the heads of keys again, and what waits behind them. All in one transaction at first, since most of what a retry costs is that. If anything fails in it, one key
+ * after the other, so that what is charged is its own fault. Never rejects.
  */
 export async function runRetry(keys: readonly LeasedKey[], settings: BatchSettings, surroundings: RetrySurroundings): Promise<RetryResult> {
   const run = new RetryRun(settings, surroundings)
@@ -55,6 +55,7 @@ class RetryRun {
   readonly #tried = new Set<LeasedKey>()
   #ran = 0
   #done = 0
+  #isTogether = true
 
   constructor(settings: BatchSettings, surroundings: RetrySurroundings) {
     this.#settings = settings
@@ -63,21 +64,24 @@ class RetryRun {
   }
 
   get result(): RetryResult {
-    return { ran: this.#ran, done: this.#done }
+    return { ran: this.#ran, done: this.#done, together: this.#isTogether }
   }
 
   async run(keys: readonly LeasedKey[]): Promise<void> {
     const ready: KeyTasks[] = []
-    for (const key of keys) {
-      await this.#guarded([key], async () => {
-        const tasks = await this.#prepared(key)
-        if (tasks !== null) ready.push(tasks)
-      })
-    }
-    if (ready.length === 1) return void (await this.#guarded(keysOf(ready), () => this.#alone(ready[0]!)))
-    let left = this.#whyNotNow() === null ? await this.#together(ready) : ready
+    const others: KeyTasks[] = []
+    // Side by side: a codec may wait for a registry.
+    await Promise.all(
+      keys.map((key) =>
+        this.#guarded([key], async () => {
+          const tasks = await this.#prepared(key)
+          if (tasks !== null) (mayShare(tasks) ? ready : others).push(tasks)
+        }),
+      ),
+    )
+    let left = [...(await this.#together(ready)), ...others]
     for (; left.length > 0; left = left.slice(1)) {
-      const why = this.#whyNotNow()
+      const why = keys.length === 1 ? null : this.#whyNotNow()
       if (why !== null) return this.#giveBack(keysOf(left), why)
       await this.#guarded([left[0]!.key], () => this.#alone(left[0]!))
     }
@@ -100,31 +104,38 @@ class RetryRun {
     return null
   }
 
-  /** Those that are left to be run by themselves. */
+  /** Those that are left to be run by themselves, whoever failed at last. */
   async #together(ready: readonly KeyTasks[]): Promise<readonly KeyTasks[]> {
-    const sharing = ready.filter(mayShare)
-    if (sharing.length < 2) return ready
-    const others = ready.filter((one) => !sharing.includes(one))
-    const manners: readonly AttemptManner[] = sharing.some(({ key }) => key.attempts === 0) ? ['optimistic', 'careful'] : ['careful']
-    let left: readonly KeyTasks[] = sharing
-    const isAnswered = await this.#guarded(keysOf(sharing), async () => {
-      for (const manner of manners) {
-        const result = await this.#attempt(sharing, manner)
-        if (result.outcome === 'unclear') continue
-        if (result.outcome === 'ended') left = await this.#ended(sharing, result)
-        return
-      }
+    if (ready.length < 2 || this.#whyNotNow() !== null) return ready
+    let left: readonly KeyTasks[] = []
+    await this.#guarded(keysOf(ready), async () => {
+      const result = await this.#attempt(ready)
+      if (result.outcome === 'ended') return this.#note(result.done)
+      this.#isTogether = false
+      const by = result.outcome === 'unclear' ? result.by : new Set<LeasedKey>()
+      left = [...ready.filter(({ key }) => !by.has(key)), ...ready.filter(({ key }) => by.has(key))]
     })
-    return isAnswered ? [...left, ...others] : others
+    return left
   }
 
   /** A key by itself. */
   async #alone(one: KeyTasks): Promise<void> {
-    let result = await this.#attempt([one], 'careful')
-    if (result.outcome !== 'ended') result = await this.#untilItIsClear({ ...one, steps: one.steps.slice(0, 1) }, result)
-    if (result.outcome === 'uncharged') return this.#giveBack([one.key], result.why)
-    const left = result.outcome === 'ended' ? await this.#ended([one], result) : [one]
-    if (left.length > 0) await this.#giveBack([one.key], { reason: 'reload' })
+    const { key, steps } = one
+    let result = await this.#attempt([one])
+    if (result.outcome !== 'ended') result = await this.#untilItIsClear({ key, steps: steps.slice(0, 1) }, result)
+    if (result.outcome === 'uncharged') return this.#giveBack([key], result.why)
+    if (result.outcome === 'unclear') return this.#giveBack([key], { reason: 'reload' })
+    this.#note(result.done)
+    if (result.failed === null) return
+    this.#ran += 1
+    await this.#failed({ key, ...steps[0]! }, failureOf(result.failed.error))
+  }
+
+  #note(done: ReadonlyMap<LeasedKey, number>): void {
+    for (const count of done.values()) {
+      this.#ran += count
+      this.#done += count
+    }
   }
 
   /**
@@ -134,39 +145,26 @@ class RetryRun {
   async #untilItIsClear(head: KeyTasks, first: AttemptOutcome): Promise<AttemptOutcome> {
     const { clock } = this.#settings
     const { leaving } = this.#surroundings
-    let result = first.outcome === 'unclear' ? await this.#attempt([head], 'careful') : first
+    let result = first.outcome === 'unclear' ? await this.#attempt([head]) : first
     for (let tries = 1; result.outcome === 'uncharged'; tries++) {
       const { why } = result
       if (why.reason !== 'conflict' && why.reason !== 'lost') break
       if (tries > (why.reason === 'conflict' ? mostConflicts : mostLosses))
-        return { outcome: 'ended', done: new Map(), failed: new Map([[head.key, why.error]]) }
+        return { outcome: 'ended', done: new Map(), failed: { error: why.error } }
       await pause(clock, retryDelayMs({ baseDelayMs: 5, maxDelayMs: 500 }, tries, clock.random()), leaving)
       if (leaving.aborted) break
-      result = await this.#attempt([head], 'careful')
+      result = await this.#attempt([head])
     }
     return result
   }
 
-  async #attempt(keys: readonly KeyTasks[], manner: AttemptManner): Promise<AttemptOutcome> {
-    const attempt = new RetryAttempt(keys, manner, this.#settings)
+  async #attempt(keys: readonly KeyTasks[]): Promise<AttemptOutcome> {
+    const attempt = new RetryAttempt(keys, this.#settings)
     try {
       return await attempt.run(this.#surroundings.signal)
     } finally {
       if (attempt.isTried) for (const { key } of keys) this.#tried.add(key)
     }
-  }
-
-  /** Notes the heads that failed. Returns those of which nothing is known. */
-  async #ended(keys: readonly KeyTasks[], { done, failed }: Extract<AttemptOutcome, { outcome: 'ended' }>): Promise<readonly KeyTasks[]> {
-    for (const count of done.values()) {
-      this.#ran += count
-      this.#done += count
-    }
-    this.#ran += failed.size
-    for (const { key, steps } of keys) {
-      if (failed.has(key)) await this.#guarded([key], () => this.#failed({ key, ...steps[0]! }, failureOf(failed.get(key))))
-    }
-    return keys.filter(({ key }) => !done.has(key) && !failed.has(key))
   }
 
   async #failed(head: Head, failure: Failure): Promise<void> {
@@ -191,25 +189,13 @@ class RetryRun {
     }
   }
 
-  /** Tells why, and gives keys back: until the database says so, since a lease that runs out counts as a crash. */
+  /** Tells why, and gives keys back. */
   async #giveBack(keys: readonly LeasedKey[], why: Uncharged): Promise<void> {
     for (const key of keys) this.#tell(key, why)
-    const { store, clock } = this.#settings
-    const { leaving, trouble } = this.#surroundings
-    const crashes = Math.max(...keys.map((key) => key.crashes))
-    const tried = keys.filter((key) => this.#tried.has(key))
-    const untried = keys.filter((key) => !this.#tried.has(key))
-    for (let tries = 1; ; tries++) {
-      try {
-        const afterMs = backoffMs(pauseMs, crashes + 1, clock.random())
-        if (tried.length > 0) await store.parked.giveBack(tried, 'tried', afterMs)
-        if (untried.length > 0) await store.parked.giveBack(untried, 'untried', afterMs)
-        return
-      } catch (error) {
-        trouble(error)
-        if (leaving.aborted) return
-        await pause(clock, backoffMs(giveBackMs, tries, clock.random()), leaving)
-      }
+    const afterMs = backoffMs(pauseMs, Math.max(...keys.map((key) => key.crashes)) + 1, this.#settings.clock.random())
+    for (const how of ['tried', 'untried'] as const) {
+      const these = keys.filter((key) => this.#tried.has(key) === (how === 'tried'))
+      await giveBack(these, how, afterMs, this.#settings, this.#surroundings)
     }
   }
 

@@ -408,6 +408,16 @@ describe('leaving', () => {
     ])
   })
 
+  test('gives back what it took over too late, but for lanes whose former owner may have been ended by a message', () => {
+    const machine = partition()
+    machine.assigned()
+    expect(machine.drain()).toEqual([{ do: 'tell', what: 'released' }])
+    expect(machine.tookOver(0, { lanes: [row(0, 0), row(1, 0, { suspects: 3 })], parkedKeys: [] })).toEqual([
+      { do: 'giveBack', lanes: [{ lane: 0, epoch: 1 }] },
+    ])
+    expect(machine.tookOver(0, { lanes: [row(0, 0, { suspects: 1 })], parkedKeys: [] })).toEqual([])
+  })
+
   test('does not wait for a database that is away', () => {
     const machine = owned()
     machine.fetched(0, [record(0, left)], 1)

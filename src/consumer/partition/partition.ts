@@ -82,7 +82,7 @@ export class Partition {
   }
 
   tookOver(ownership: number, state: PartitionState): Commands {
-    if (this.#own.isStale(ownership) || this.phase !== 'taking') return []
+    if (this.#own.isStale(ownership) || this.phase !== 'taking') return this.#tookOverTooLate(state)
     this.#install(state)
     const furthestBehind = this.#lanes.map(placeOf).reduce((a, b) => (b.offset < a.offset ? b : a))
     this.#dispatched = furthestBehind.offset
@@ -314,6 +314,13 @@ export class Partition {
   }
 
   // ---- inside
+
+  /** The assignment ended meanwhile, and nothing was run by it. What a former owner may have been ended by is not forgotten for that. */
+  #tookOverTooLate({ lanes }: PartitionState): Commands {
+    if (this.phase !== 'released') return []
+    const unsuspected = lanes.filter(({ suspects }) => suspects === 0)
+    return unsuspected.length === 0 ? [] : [{ do: 'giveBack', lanes: unsuspected.map(({ lane, epoch }) => ({ lane, epoch })) }]
+  }
 
   #install(state: PartitionState): void {
     this.#lanes = state.lanes.map((position) => new Lane(position, ofLane(state.parkedKeys, position), this.#settings))

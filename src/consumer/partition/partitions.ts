@@ -293,6 +293,8 @@ export class Partitions {
       }
       if (state.lanes.length === 0) throw stillWaiting(machine.ref)
       this.#execute(owned, machine.tookOver(ownership, state))
+      // Where it came too late: whoever stops waits for this, too.
+      await owned.givenBack
     } catch (error) {
       if (isFatal(error)) return this.#events.fatal(error)
       this.#events.trouble('take-over', error)

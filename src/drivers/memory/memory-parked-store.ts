@@ -31,8 +31,13 @@ export class MemoryParkedStore implements ParkedStore {
       await database.step('lease', tx)
       const now = database.clock.now()
       const leased: LeasedKey[] = []
+      let [picked, suspects, bytes] = [0, 0, 0]
       for (const [partition, key] of this.#due(request, now)) {
-        if (leased.length === request.keys) break
+        const state = partition.states.get(key) ?? freshState
+        const isSuspect = state.lease !== null || state.crashes > 0
+        if (isSuspect ? suspects === request.suspects : picked === request.keys) continue
+        if (!isSuspect) bytes += tables.bytes(partition.ref, key)
+        if (!isSuspect && picked >= request.beyond.keys && bytes > request.beyond.bytes) continue
         // As `skip locked` does: whoever has the key is at work on it.
         if (database.locks.holder(keyLock(partition.ref, key)) !== null) continue
         await tx.lock(keyLock(partition.ref, key))
@@ -41,7 +46,9 @@ export class MemoryParkedStore implements ParkedStore {
           tx.stage(() => blockIfDead(tables, partition.ref, key))
           continue
         }
-        const { lease, attempts, failures, crashes } = partition.states.get(key) ?? freshState
+        const { lease, attempts, failures, crashes } = state
+        if (isSuspect) suspects += 1
+        else picked += 1
         const token = String(++this.#lastToken)
         const crashed = crashes + (lease === null ? 0 : 1)
         tx.stage(() => tables.note(partition.ref, key, { lease: token, leaseUntil: now + request.leaseMs, crashes: crashed }))

@@ -67,7 +67,7 @@ export class PostgresParkedStore implements ParkedStore {
   #settled(key: LeasedKey): Statement[] {
     return [
       begin,
-      retry.giveBackLease(this.#schema, key, 'untried', 0),
+      retry.giveBackLeases(this.#schema, [key], 'untried', 0),
       retry.releaseIfEmpty(this.#schema, [key]),
       retry.blockIfDead(this.#schema, [key]),
       end,
@@ -104,11 +104,11 @@ export class PostgresParkedStore implements ParkedStore {
   }
 
   async renew(keys: readonly LeasedKey[], leaseMs: number): Promise<void> {
-    await this.#oneByOne(keys.map((key) => retry.renewLease(this.#schema, key, leaseMs)))
+    await this.#changed(keys, (some) => retry.renewLeases(this.#schema, some, leaseMs))
   }
 
   async giveBack(keys: readonly LeasedKey[], how: 'tried' | 'untried', afterMs: number): Promise<void> {
-    await this.#oneByOne(keys.map((key) => retry.giveBackLease(this.#schema, key, how, afterMs)))
+    await this.#changed(keys, (some) => retry.giveBackLeases(this.#schema, some, how, afterMs))
   }
 
   async refund(partition: PartitionRef, keys: readonly Buffer[]): Promise<void> {
@@ -125,11 +125,9 @@ export class PostgresParkedStore implements ParkedStore {
     return splitKeysOf(result!.rows)
   }
 
-  /** Each in a transaction of its own: several keys locked by one, in an order of its own, could meet those who lock them in theirs. */
-  async #oneByOne(statements: readonly Statement[]): Promise<void> {
-    await this.#settings.database.use(async (session) => {
-      for (const statement of statements) await session.run([statement])
-    })
+  /** A retrier leases keys of one group. */
+  async #changed(keys: readonly LeasedKey[], statement: (keys: readonly LeasedKey[]) => Statement): Promise<void> {
+    if (keys.length > 0) await this.#settings.database.use((session) => session.run([statement(keys)]))
   }
 
   #noting(key: LeasedKey, failure: HeadFailure): Statement[] {

@@ -186,6 +186,11 @@ export class Ledger {
     this.#mended.add(id)
   }
 
+  /** It has failed for now, and may run behind others of its batch, with those of its key. */
+  runsAgain(id: string): void {
+    this.#fickleKeys.add(this.#entries.get(id)?.key ?? null)
+  }
+
   isMended(id: string): boolean {
     return this.#mended.has(id)
   }

@@ -179,7 +179,10 @@ export class SimulatedService {
     const trouble = ledger.isMended(id) ? 'none' : ledger.trouble(id)
     if (chance.isSo(world.plan.slowHandlers)) await pause(this.process.clock, chance.number() * 100)
     if (settings.effectsFirst) await tx.query('effect', [id])
-    if (world.isAway(type)) throw Object.assign(new Error(awayReason), { code: 'ECONNREFUSED' })
+    if (world.isAway(type)) {
+      ledger.runsAgain(id)
+      throw Object.assign(new Error(awayReason), { code: 'ECONNREFUSED' })
+    }
     await this.#trouble(id, trouble)
     if (!settings.effectsFirst) await tx.query('effect', [id])
     if (settings.statements === 2) await tx.query('nothing', [id])

@@ -5,6 +5,7 @@ import { systemClock } from '../../../src/internal/clock.ts'
 export function executionSettings(more: Partial<ExecutionSettings> = {}): ExecutionSettings {
   return {
     group: 'group',
+    allowsRaw: true,
     attempt: () => 1,
     run: new AbortController(),
     clock: systemClock,

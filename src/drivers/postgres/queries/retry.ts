@@ -5,19 +5,26 @@ import { attemptsToJson, storableText } from './record-columns.ts'
 
 /** Statements of a retrier on `parked_key` and `parked_msg`. `schema` is the quoted name everywhere. */
 
-/** Keys that are due. A lease that is over says that its holder vanished. */
-export function leaseKeys(schema: string, { group, topicIds, keys, leaseMs }: LeaseRequest): Statement {
+/** Keys that are due. A lease that is over says that its holder vanished. To look for suspects where there are none reads all keys that are due. */
+export function leaseKeys(schema: string, { group, topicIds, keys, beyond, suspects, leaseMs }: LeaseRequest): Statement {
+  const isDue = `k.group_name = $1 and k.next_attempt_at <= clock_timestamp() and k.topic_id = any($2::text[]) and k.held_by is null`
   return {
-    text: `with due as (
+    text: `with picked as (
+  select k.topic_id, k.partition, k.key_hash, k.bytes, k.next_attempt_at from ${schema}.parked_key k
+  where ${isDue} and k.lease is null and k.crashes = 0 order by k.next_attempt_at limit $3 for update skip locked),
+suspects as (
   select k.topic_id, k.partition, k.key_hash from ${schema}.parked_key k
-  where k.group_name = $1 and k.next_attempt_at <= clock_timestamp() and k.topic_id = any($2::text[]) and k.held_by is null
-    and (k.lease is null or k.lease_until < clock_timestamp())
-  order by k.next_attempt_at limit $3 for update skip locked)
+  where ${isDue} and (k.lease_until < clock_timestamp() or k.lease is null and k.crashes > 0) order by k.next_attempt_at limit $5 for update skip locked),
+due as (
+  select p.topic_id, p.partition, p.key_hash from (
+    select *, row_number() over in_turn as place, sum(bytes) over in_turn as bytes_so_far from picked window in_turn as (order by next_attempt_at, key_hash)) p
+  where p.place <= $6 or p.bytes_so_far <= $7
+  union all select * from suspects)
 update ${schema}.parked_key k set crashes = k.crashes + (k.lease is not null)::int, lease = nextval('${schema}.parked_lease'),
   lease_until = clock_timestamp() + $4 * interval '1 millisecond'
 from due d where k.group_name = $1 and k.topic_id = d.topic_id and k.partition = d.partition and k.key_hash = d.key_hash
 returning k.topic, k.topic_id, k.partition, k.key, k.lease, k.attempts, k.failures::text as failures, k.crashes`,
-    params: [group, topicIds, keys, leaseMs],
+    params: [group, topicIds, keys, leaseMs, suspects, beyond.keys, beyond.bytes],
   }
 }
 
@@ -75,13 +82,19 @@ const same = (row: string, place: string): string =>
 /** An array of arrays must not be ragged, so each goes as text. */
 const offsetsOf = (heads: readonly DoneHead[]): readonly string[] => heads.map(({ offsets }) => `{${offsets.join(',')}}`)
 
-/** Locks keys in the order in which all do. Fails when one is gone, or leased to somebody else. */
+/** The keys of which the lease is ours, locked in the order in which all lock them. Those of one group. */
+function leasedOf(schema: string): string {
+  return `select k.topic_id, k.partition, k.key_hash from ${schema}.parked_key k join unnest(${places}, $5::bigint[]) as w(topic_id, partition, key, lease)
+  on ${same('k', 'w')} and k.lease = w.lease order by k.topic_id, k.partition, k.key_hash for update of k`
+}
+
+const leasesOf = (keys: readonly LeasedKey[]): readonly unknown[] => [...placesOf(keys), keys.map(({ token }) => token)]
+
+/** Fails when one of them is gone, or leased to somebody else. */
 export function lockLeases(schema: string, keys: readonly LeasedKey[]): Statement {
   return {
-    text: `with locked as (select from ${schema}.parked_key k join unnest(${places}, $5::bigint[]) as w(topic_id, partition, key, lease)
-  on ${same('k', 'w')} and k.lease = w.lease order by k.topic_id, k.partition, k.key_hash for update of k)
-select ${schema}.consumer_require(count(*) = $6, 'moved') from locked`,
-    params: [...placesOf(keys), keys.map(({ token }) => token), keys.length],
+    text: `with locked as (${leasedOf(schema)}) select ${schema}.consumer_require(count(*) = $6, 'moved') from locked`,
+    params: [...leasesOf(keys), keys.length],
   }
 }
 
@@ -158,18 +171,22 @@ update ${schema}.parked_key set next_attempt_at = 'infinity', lease = null, leas
   }
 }
 
-export function renewLease(schema: string, key: LeasedKey, leaseMs: number): Statement {
+export function renewLeases(schema: string, keys: readonly LeasedKey[], leaseMs: number): Statement {
   return {
-    text: `update ${schema}.parked_key set lease_until = clock_timestamp() + $6 * interval '1 millisecond' where ${sameKey} and lease = $5`,
-    params: [...keyParams(key), key.token, leaseMs],
+    text: `with ours as (${leasedOf(schema)})
+update ${schema}.parked_key k set lease_until = clock_timestamp() + $6 * interval '1 millisecond' from ours o
+where k.group_name = $1 and k.topic_id = o.topic_id and k.partition = o.partition and k.key_hash = o.key_hash`,
+    params: [...leasesOf(keys), leaseMs],
   }
 }
 
-export function giveBackLease(schema: string, key: LeasedKey, how: 'tried' | 'untried', afterMs: number): Statement {
+export function giveBackLeases(schema: string, keys: readonly LeasedKey[], how: 'tried' | 'untried', afterMs: number): Statement {
   return {
-    text: `update ${schema}.parked_key set lease = null, lease_until = null, crashes = case when $7 then 0 else crashes end,
-  next_attempt_at = clock_timestamp() + $6 * interval '1 millisecond' where ${sameKey} and lease = $5 and next_attempt_at < 'infinity'`,
-    params: [...keyParams(key), key.token, afterMs, how === 'tried'],
+    text: `with ours as (${leasedOf(schema)})
+update ${schema}.parked_key k set lease = null, lease_until = null, crashes = case when $7 then 0 else k.crashes end,
+  next_attempt_at = clock_timestamp() + $6 * interval '1 millisecond' from ours o
+where k.group_name = $1 and k.topic_id = o.topic_id and k.partition = o.partition and k.key_hash = o.key_hash and k.next_attempt_at < 'infinity'`,
+    params: [...leasesOf(keys), afterMs, how === 'tried'],
   }
 }
 
