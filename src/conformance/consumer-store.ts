@@ -338,7 +338,8 @@ export const consumerStoreCases: readonly Case<ConsumerStoreFixture>[] = [
       const keys = ['a', 'b', 'c', 'd', 'e']
       const park = keys.map((key, offset) => ({ record: record(offset, key), reason: 'no', attempts: [], afterMs: 0 }))
       assert.equal(await commit(fixture, { ...partition, lane: 0 }, batchEnd(lanes[0]!, { park, nextOffset: 5 })), 'committed')
-      const request = { group, topicIds: [partition.topicId], leaseMs: 0, maxMessages: 1, maxBytes: 1_000 }
+      // Over at once.
+      const request = { group, topicIds: [partition.topicId], leaseMs: -1_000, maxMessages: 1, maxBytes: 1_000 }
       const lease = (
         more: number,
         beyond: { readonly keys: number; readonly bytes: number },
