@@ -95,10 +95,10 @@ describe.each(['uncharged', 'charged'] as const)('keys that wait %s', (how) => {
       if (data.key === 'k07') await new Promise(() => undefined)
       await tx.query(insertEffect, [id, data.key, data.n])
     })
-    await using consumer = consume(broker, [handler], { ...settings, timeoutMs: 200 })
+    await using consumer = consume(broker, [handler], { ...settings, timeoutMs: 500 })
     await settledAll(consumer, broker)
     await expectAllBut('k07')
-    expect(await letters()).toMatchObject([{ key: 'k07', reason: expect.stringContaining('did not end within 200 ms') as string }])
+    expect(await letters()).toMatchObject([{ key: 'k07', reason: expect.stringContaining('did not end within 500 ms') as string }])
     expect(await rows(`select from tidemark.parked_key where attempts > 0`)).toEqual([])
   })
 
@@ -133,11 +133,11 @@ describe.each(['uncharged', 'charged'] as const)('keys that wait %s', (how) => {
   test.each([
     ['a temporary table', 'create temp table scratch (x int) on commit drop'],
     ['a cursor', 'declare place cursor for select 1'],
-    ['a setting', 'set local statement_timeout = 1'],
+    ['a setting', 'set local statement_timeout = 250'],
   ])('are not charged for what another one left in the transaction: %s', async (_, statement) => {
     const broker = await parkAll(how)
     const handler = counting(async ({ data: { key } }, { tx }) => {
-      if (key > 'k20') await tx.query('select pg_sleep(0.003)')
+      if (key === 'k21') await tx.query('select pg_sleep(0.5)')
       if (!statement.startsWith('set') || key === 'k07') await tx.query(statement)
     })
     await using consumer = consume(broker, [handler], settings)
