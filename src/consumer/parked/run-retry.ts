@@ -11,7 +11,7 @@ import type { PartitionRef } from '../port.ts'
 import { type Head, HeadFailures } from './head-failures.ts'
 import { giveBack } from './give-back.ts'
 import { type AttemptOutcome, type KeyTasks, RetryAttempt, type Uncharged } from './retry-attempt.ts'
-import { planRetry } from './retry-plan.ts'
+import { type RetryPlan, planRetry } from './retry-plan.ts'
 import { isGivenUp } from './suspicion.ts'
 
 /** What a run of leased keys came to. The keys are given back in any case. */
@@ -68,17 +68,16 @@ class RetryRun {
   }
 
   async run(keys: readonly LeasedKey[]): Promise<void> {
+    // Side by side: a codec may wait for a registry. What has to be noted of them is noted one by one, on one connection.
+    const plans = await Promise.all(keys.map((key) => planRetry(key, this.#settings).then(known, unknown)))
     const ready: KeyTasks[] = []
     const others: KeyTasks[] = []
-    // Side by side: a codec may wait for a registry.
-    await Promise.all(
-      keys.map((key) =>
-        this.#guarded([key], async () => {
-          const tasks = await this.#prepared(key)
-          if (tasks !== null) (mayShare(tasks) ? ready : others).push(tasks)
-        }),
-      ),
-    )
+    for (const [i, key] of keys.entries()) {
+      await this.#guarded([key], async () => {
+        const tasks = await this.#prepared(key, plans[i]!())
+        if (tasks !== null) (mayShare(tasks) ? ready : others).push(tasks)
+      })
+    }
     let left = [...(await this.#together(ready)), ...others]
     for (; left.length > 0; left = left.slice(1)) {
       const why = keys.length === 1 ? null : this.#whyNotNow()
@@ -88,8 +87,7 @@ class RetryRun {
   }
 
   /** `null`: there was nothing to run, and it is given back. */
-  async #prepared(key: LeasedKey): Promise<KeyTasks | null> {
-    const { steps, unhandled, hopeless } = await planRetry(key, this.#settings)
+  async #prepared(key: LeasedKey, { steps, unhandled, hopeless }: RetryPlan): Promise<KeyTasks | null> {
     if (unhandled !== null) {
       this.#surroundings.trouble(unhandled.error)
       await this.#heads.unhandled({ key, entry: unhandled.entry, handler: null }, unhandled.error)
@@ -178,14 +176,12 @@ class RetryRun {
     return cause === null ? null : { reason: 'held', failure: cause }
   }
 
-  /** The database may be away, or what a codec needs. `false`: it was, and the keys are given back. */
-  async #guarded(keys: readonly LeasedKey[], work: () => Promise<void>): Promise<boolean> {
+  /** The database may be away, or what a codec needs: the keys are given back then. */
+  async #guarded(keys: readonly LeasedKey[], work: () => Promise<void>): Promise<void> {
     try {
       await work()
-      return true
     } catch (error) {
       await this.#giveBack(keys, { reason: 'unavailable', failure: failureOf(error) })
-      return false
     }
   }
 
@@ -207,6 +203,12 @@ class RetryRun {
       this.#surroundings.trouble(notTried({ topic, partition }, why.failure))
     channels.consumerRollback.publish({ group, topic, partition, lane: null, reason, errorClass })
   }
+}
+
+/** What a plan came to, to be asked for when its turn comes. */
+const known = (plan: RetryPlan) => (): RetryPlan => plan
+const unknown = (error: unknown) => (): RetryPlan => {
+  throw error
 }
 
 function keysOf(tasks: readonly KeyTasks[]): readonly LeasedKey[] {
